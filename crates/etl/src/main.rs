@@ -1,0 +1,2 @@
+//! The etl process.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The judge process.
+fn main() {}

@@ -1,0 +1,48 @@
+//! Errors that say what to do about them.
+
+use std::time::Duration;
+
+/// What a failed piece of work wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryClass {
+    /// May succeed when tried again.
+    Transient,
+    /// Will fail again however often it is tried.
+    Permanent,
+    /// May succeed, but not before this time has passed.
+    RetryAfter(Duration),
+    /// What this job needs is out, not the job's fault: tried again later, counting no attempt.
+    Unavailable,
+}
+
+/// A handler's failure: its class and, in words, what failed with which input.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Failure {
+    /// What to do about it.
+    pub class: RetryClass,
+    /// What failed, with which input.
+    pub reason: String,
+}
+
+impl Failure {
+    /// A failure that trying again may cure.
+    pub fn transient(reason: impl Into<String>) -> Self {
+        Self { class: RetryClass::Transient, reason: reason.into() }
+    }
+
+    /// A failure that nothing but a change of code, configuration or input cures.
+    pub fn permanent(reason: impl Into<String>) -> Self {
+        Self { class: RetryClass::Permanent, reason: reason.into() }
+    }
+
+    /// A failure that may pass after `delay`.
+    pub fn retry_after(delay: Duration, reason: impl Into<String>) -> Self {
+        Self { class: RetryClass::RetryAfter(delay), reason: reason.into() }
+    }
+
+    /// The outage of something this job needs.
+    pub fn unavailable(reason: impl Into<String>) -> Self {
+        Self { class: RetryClass::Unavailable, reason: reason.into() }
+    }
+}

@@ -1,0 +1,26 @@
+//! The plain types that all of Tidemill shares: ids, the stream envelope, events, content, runs, outcomes.
+//!
+//! Nothing here does I/O, reads a clock or draws a random number. Words mean what ARCHITECTURE.md says they mean.
+
+mod content;
+mod envelope;
+mod error;
+mod event;
+mod ids;
+mod outcome;
+mod provenance;
+mod run;
+mod workers;
+
+pub use content::{Content, Sha256Digest, StoredContent, sha256};
+pub use envelope::{EntryFields, EnvelopeError, Job, UpstreamEntry};
+pub use error::{Failure, RetryClass};
+pub use event::{EventError, NewEvent, Payload, SourceName};
+pub use ids::{DEFAULT_REGION, DEFAULT_TENANT, IdError, JobKey, RunId, enriched_trend_id};
+pub use outcome::{
+    Claims, Effect, EffectResult, EmbeddingRecord, EmbeddingStatus, EnrichedTrend, NearClaim, Outcome,
+    Question, Report,
+};
+pub use provenance::{Actor, ChainLink, genesis, link_hash};
+pub use run::{Lifecycle, RunState, UnknownName};
+pub use workers::WorkerType;

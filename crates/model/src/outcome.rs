@@ -1,0 +1,175 @@
+//! What a handler reports. Handlers report; rails route.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{Content, Failure, RunId, Sha256Digest};
+
+/// What became of one job.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// The step is done.
+    Done(Report),
+    /// A person must decide.
+    Escalate(Report, Question),
+    /// The work is refused for good; the reason is shown to people.
+    Reject(Report, String),
+    /// An effect outside is planned: the runtime claims it in the ledger, then asks the handler to perform it.
+    Plan(Report, Effect),
+    /// The step failed; the class says whether trying again may help.
+    Failed(Failure),
+}
+
+/// What a finished step leaves.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// The step's artifact, a JSON object; conditions read it under the step's id.
+    pub output: serde_json::Value,
+    /// New content, where the step makes or changes it.
+    pub content: Option<Content>,
+    /// The enriched trend, where the step makes one.
+    pub trend: Option<EnrichedTrend>,
+    /// The embedding, where the step makes one.
+    pub embedding: Option<EmbeddingRecord>,
+    /// What must be asked of the record before the step can be routed.
+    pub claims: Claims,
+    /// The prompt or rule text that led to the output (`worker_output_prompt`), bounded, without secrets.
+    pub prompt: Option<String>,
+    /// The model that made the output.
+    pub model: Option<String>,
+}
+
+/// Questions that only the record can answer race-free. The answers reach the conditions as `facts`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Claims {
+    /// Digest of the normalised text; the first committed holder makes later ones its duplicates
+    /// (`facts.exact_duplicate_of`).
+    pub fingerprint: Option<Sha256Digest>,
+    /// Candidates for a near duplicate, nearest first; the first one that stands becomes
+    /// `facts.near_duplicate_of` and `facts.near_similarity`.
+    pub near: Vec<NearClaim>,
+}
+
+/// An earlier trend that resembles this one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct NearClaim {
+    /// The earlier trend's run.
+    pub run: RunId,
+    /// Cosine similarity, −1…1.
+    pub similarity: f64,
+}
+
+/// A question to a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// What kind of doubt it is, such as `low_confidence`.
+    pub issue_type: String,
+    /// The question in words.
+    pub question: String,
+}
+
+/// The row of `enriched_trends` that ETL writes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnrichedTrend {
+    /// ISO 639-1, `und` where unknown.
+    pub language: String,
+    /// −1…1.
+    pub sentiment: f64,
+    /// Most telling first.
+    pub topics: Vec<String>,
+    /// 0…1.
+    pub toxicity_score: f64,
+    /// 0…1.
+    pub confidence: f64,
+    /// When the original was published, where it says so and means it; RFC 3339.
+    pub published_at: Option<chrono::DateTime<chrono::Utc>>,
+}
+
+/// Whether a trend has its vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EmbeddingStatus {
+    /// Not yet tried, or to be tried again.
+    Pending,
+    /// Stored.
+    Succeeded,
+    /// Given up; a dead letter says why.
+    Failed,
+}
+
+impl EmbeddingStatus {
+    /// The name that API, logs and tables use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The row of `embedding_records`: a vector under its trend's own id.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EmbeddingRecord {
+    /// How it went.
+    pub status: EmbeddingStatus,
+    /// The embedding model; vectors of different models are never compared.
+    pub model: String,
+    /// L2-normalised; empty unless `status` is succeeded.
+    pub vector: Vec<f32>,
+}
+
+/// An effect outside that must happen at most once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// The configured outlet.
+    pub outlet: String,
+    /// The effect's name, part of the publication key, such as `post`.
+    pub name: String,
+    /// How long `perform` may take; the ledger's deadline leaves room for it.
+    pub timeout: Duration,
+    /// Whether the outlet itself de-duplicates by key, so that a resend after "absent" is safe.
+    pub deduplicates: bool,
+}
+
+/// What an outlet answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EffectResult {
+    /// It has the post. The reference is the outlet's own, such as a path or link.
+    Confirmed {
+        /// The outlet's own reference.
+        reference: String,
+    },
+    /// It refused for good: nothing went out.
+    Rejected {
+        /// Its words.
+        reason: String,
+    },
+    /// It failed before anything was sent: nothing went out.
+    NotSent(Failure),
+    /// Nobody can say whether it went out.
+    Unknown {
+        /// What is known.
+        reason: String,
+    },
+}
+
+impl Report {
+    /// A report with nothing but an output.
+    #[must_use]
+    pub fn of(output: serde_json::Value) -> Self {
+        Self { output, ..Self::default() }
+    }
+}
+
+/// Vector ids are trend ids.
+impl EmbeddingRecord {
+    /// The id that a run's vector is stored under (`vector_id` = the enriched trend's id).
+    #[must_use]
+    pub fn vector_id(run: RunId) -> Uuid {
+        crate::enriched_trend_id(run)
+    }
+}

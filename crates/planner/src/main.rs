@@ -1,0 +1,2 @@
+//! The planner process.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The publisher process.
+fn main() {}

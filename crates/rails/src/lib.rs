@@ -1,0 +1,1 @@
+//! The deterministic skeleton: workflows, the transition function, gates, policy.

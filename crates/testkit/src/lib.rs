@@ -1,0 +1,1 @@
+//! Private servers, fleets of real binaries and waiters for tests.

@@ -1,0 +1,1 @@
+//! The local brains: normalising, language, sentiment, toxicity, topics, summary.
