@@ -1,0 +1,44 @@
+# `make demo` and `make test` work on a fresh Debian machine that has git and make; `make` lists the rest.
+
+SHELL := /bin/bash
+# Where the installer puts cargo, for the shell that has not been told yet.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+
+MODEL := models/all-MiniLM-L6-v2
+TIDEMILL := target/release/tidemill
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build model demo up test lint bench
+
+help: ## list what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: ## install what is missing: Rust, Redis, PostgreSQL, a C++ compiler
+	@scripts/setup.sh
+
+build: setup ## build every program
+	cargo build --locked --release --workspace --bins
+
+model: build ## fetch the embedding model (90 MB, once)
+	@$(TIDEMILL) model fetch $(MODEL) || \
+	  echo "model: none could be fetched; the fleet falls back to hashing, which finds near repeats only"
+
+demo: model ## run the sample events through a fleet of its own and show where each ended
+	$(TIDEMILL) demo
+
+up: model ## run a fleet until Ctrl-C
+	$(TIDEMILL) up
+
+lint: setup ## format, lints, dependency rule
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	scripts/check-dependencies.sh
+
+test: lint ## every check and every test
+	@cargo run --locked --quiet -p tidemill-cli --bin tidemill -- model fetch $(MODEL) || \
+	  echo "model: none could be fetched; tests that need it say so and are not run"
+	cargo build --locked --workspace --bins
+	cargo test --locked --workspace
+
+bench: setup ## measure against the floor
+	cargo run --locked --release -p tidemill-bench --bin bench
