@@ -1,1 +1,28 @@
-//! The worker runtime.
+//! The worker runtime: everything a worker process does that is not its brain.
+//!
+//! A process is started by [`launch`], which reads the configuration, checks the servers and serves health and metrics.
+//! A worker then calls [`serve`] with a [`Handler`]: jobs are read, loaded, handled, committed and handed over as
+//! ARCHITECTURE.md's "hand-over protocol" says. A handler sees a job and returns an outcome; it sees neither Redis nor
+//! PostgreSQL nor the next step.
+
+mod admin;
+pub mod config;
+mod failpoint;
+mod fault;
+mod handler;
+mod intents;
+mod launch;
+mod metrics;
+mod telemetry;
+mod worker;
+mod workflows;
+
+pub use config::Settings;
+pub use fault::{Fault, FaultKind};
+pub use handler::{Handler, JobContext, Known, Needs};
+pub use intents::Intents;
+pub use launch::{Process, launch};
+pub use metrics::{JobLabels, Metrics};
+
+pub use worker::serve;
+pub use workflows::Workflows;

@@ -133,6 +133,8 @@ pub struct Effect {
     pub timeout: Duration,
     /// Whether the outlet itself de-duplicates by key, so that a resend after "absent" is safe.
     pub deduplicates: bool,
+    /// Stop before sending: the report says what would have been sent.
+    pub dry_run: bool,
 }
 
 /// What an outlet answered.

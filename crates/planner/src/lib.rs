@@ -1,1 +1,28 @@
-//! The planner process.
+//! The planner: what is wanted of each source, and the clock work that keeps every run moving.
+//!
+//! Several planners may run. Registration is idempotent, resumption goes through a consumer group, and the clock work
+//! is done by whoever holds the lease in PostgreSQL.
+
+pub mod config;
+mod error;
+mod intents;
+mod reconcile;
+mod resume;
+
+use fleet::{Fault, Process};
+
+/// Plans until the process is told to stop.
+///
+/// # Errors
+/// [`Fault`] of kind usage for a wrong section or workflow, unavailable where a server is away at start.
+pub async fn run(process: Process) -> Result<(), Fault> {
+    let config: config::Section = process.section("planner")?;
+    intents::register(&process.record, &config).await?;
+    let resuming = tokio::spawn(resume::run(process.clone()));
+    let reconciling = tokio::spawn(reconcile::run(process.clone(), config));
+    process.shutdown.cancelled().await;
+    for task in [resuming, reconciling] {
+        task.await.map_err(|e| Fault::bug(format!("the planner's work broke off: {e}")))?;
+    }
+    Ok(())
+}

@@ -1,1 +1,16 @@
-//! The publisher process.
+//! The publisher: plans the sending of approved content; the runtime claims it in the ledger, then has it performed.
+
+pub mod config;
+mod error;
+mod handler;
+
+use fleet::{Fault, Process};
+
+/// Serves the publisher's stream until the process is told to stop.
+///
+/// # Errors
+/// [`Fault`] of kind usage for a wrong section, unavailable where Redis is away at start.
+pub async fn run(process: Process) -> Result<(), Fault> {
+    let config: config::Section = process.section("publisher")?;
+    fleet::serve(process, handler::Publisher::new(config)?).await
+}

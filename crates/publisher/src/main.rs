@@ -1,2 +1,12 @@
-//! The publisher process.
-fn main() {}
+//! `tidemill-publisher`: sends approved content through an outlet.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fleet::launch(
+        "publisher",
+        env!("CARGO_PKG_VERSION"),
+        "Sends approved content through an outlet",
+        tidemill_publisher::run,
+    )
+}

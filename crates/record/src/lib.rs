@@ -1,1 +1,36 @@
-//! The only crate that knows PostgreSQL.
+//! The only crate that knows PostgreSQL: events, runs, artifacts, decisions, and the log that chains them.
+//!
+//! The record is the truth and the streams are transport. Every method here is one transaction or one statement, and
+//! no transaction spans a handler's work. Methods take and give plain values; SQL stands next to the method that runs
+//! it, one module per group of tables.
+
+mod admission;
+mod advance;
+mod claims;
+mod connect;
+mod dead_letters;
+mod embeddings;
+mod error;
+mod extras;
+mod intents;
+mod leases;
+mod load;
+mod provenance;
+mod publications;
+mod reconcile;
+mod runs;
+mod workflows;
+
+pub use admission::{Admission, Admitted, NewRun};
+pub use advance::{Advance, Item, Route, Routed, Verdict};
+pub use connect::{Record, SCHEMA_VERSION};
+pub use dead_letters::{DeadLetter, NewDeadLetter, decode_entry, encode_entry};
+pub use embeddings::{EmbeddingCursor, StoredEmbedding};
+pub use error::{Error, Handling};
+pub use intents::{Intent, NewIntent};
+pub use leases::Lease;
+pub use load::LoadedRun;
+pub use provenance::{BrokenLink, ProvenanceEntry, Verification, trace_id};
+pub use publications::{Claim, Claimed, Publication, PublicationState, publication_key};
+pub use reconcile::{OutstandingRun, RunningCount};
+pub use runs::{ArtifactView, ProvenanceView, RunDetail, RunFilter, RunSummary};

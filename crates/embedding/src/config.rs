@@ -1,0 +1,152 @@
+//! The section `embedding`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet::Fault;
+use serde::{Deserialize, Serialize};
+use vectors::{Embedder, Hashing, MiniLm, OpenAi, OpenAiConfig};
+
+/// How trends are embedded, and what they are compared with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Section {
+    /// Which embedder.
+    pub embedder: Kind,
+    /// The folder of all-MiniLM-L6-v2, for `minilm`.
+    pub model_folder: PathBuf,
+    /// The endpoint, for `openai`.
+    pub openai: Endpoint,
+    /// Texts embedded together, at most.
+    pub batch: usize,
+    /// How many of the nearest earlier trends are recorded.
+    pub neighbours: usize,
+    /// Which earlier trends a new one is compared with.
+    pub window: Window,
+}
+
+/// Which embedder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// all-MiniLM-L6-v2 in this process where its folder is there, else the hashing embedder, loudly.
+    Auto,
+    /// all-MiniLM-L6-v2 in this process.
+    Minilm,
+    /// An OpenAI-compatible endpoint.
+    Openai,
+    /// Hashed words: no model, no meaning.
+    Hashing,
+}
+
+/// An OpenAI-compatible endpoint.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Endpoint {
+    /// Up to, and without, `/embeddings`.
+    pub base_url: String,
+    /// The model's name there.
+    pub model: String,
+    /// The length of its vectors.
+    pub dimensions: usize,
+    /// The key.
+    pub api_key: Option<String>,
+    /// A file that holds the key.
+    pub api_key_file: Option<PathBuf>,
+    /// How long one call may take.
+    #[serde(with = "fleet::config::duration")]
+    pub timeout: Duration,
+}
+
+impl Default for Endpoint {
+    fn default() -> Self {
+        Self {
+            base_url: "https://api.openai.com/v1".to_owned(),
+            model: "text-embedding-3-small".to_owned(),
+            dimensions: 1536,
+            api_key: None,
+            api_key_file: None,
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Which earlier trends a new one is compared with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Window {
+    /// Not older than this.
+    #[serde(with = "fleet::config::duration")]
+    pub max_age: Duration,
+    /// Not more than this; the oldest are forgotten first.
+    pub max_count: usize,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { max_age: Duration::from_secs(30 * 24 * 3600), max_count: 100_000 }
+    }
+}
+
+impl Default for Section {
+    fn default() -> Self {
+        Self {
+            embedder: Kind::Auto,
+            model_folder: PathBuf::from("models/all-MiniLM-L6-v2"),
+            openai: Endpoint::default(),
+            batch: 32,
+            neighbours: 3,
+            window: Window::default(),
+        }
+    }
+}
+
+impl Section {
+    /// Makes the configured embedder.
+    ///
+    /// # Errors
+    /// [`Fault`] of kind usage: the model's folder or the endpoint's settings are wrong.
+    pub fn embedder(&self) -> Result<Arc<dyn Embedder>, Fault> {
+        match self.embedder {
+            Kind::Minilm => self.minilm(),
+            Kind::Auto if self.model_folder.is_dir() => self.minilm(),
+            Kind::Auto => {
+                tracing::warn!(folder = %self.model_folder.display(), "no embedding model is there; `tidemill model fetch` brings it");
+                Ok(Arc::new(Hashing::new()))
+            }
+            Kind::Hashing => Ok(Arc::new(Hashing::new())),
+            Kind::Openai => self.endpoint(),
+        }
+    }
+
+    fn minilm(&self) -> Result<Arc<dyn Embedder>, Fault> {
+        match MiniLm::load(&self.model_folder) {
+            Ok(model) => Ok(Arc::new(model)),
+            Err(error) => Err(Fault::usage(format!("embedding.model_folder: {error}"))),
+        }
+    }
+
+    fn endpoint(&self) -> Result<Arc<dyn Embedder>, Fault> {
+        let endpoint = &self.openai;
+        let api_key = match &endpoint.api_key_file {
+            Some(file) => Some(std::fs::read_to_string(file).map(|key| key.trim().to_owned()).map_err(|e| {
+                Fault::usage(format!("embedding.openai.api_key_file: {} cannot be read: {e}", file.display()))
+            })?),
+            None => endpoint.api_key.clone(),
+        };
+        let made = OpenAi::new(OpenAiConfig {
+            base_url: endpoint.base_url.clone(),
+            model: endpoint.model.clone(),
+            dimensions: endpoint.dimensions,
+            api_key,
+            timeout: endpoint.timeout,
+            max_batch: self.batch,
+            ..OpenAiConfig::default()
+        });
+        match made {
+            Ok(embedder) => Ok(Arc::new(embedder)),
+            Err(error) => Err(Fault::usage(format!("embedding.openai: {error}"))),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Configuration: defaults, then `tidemill.yaml`, then `TIDEMILL_*`, then flags, resolved once.
+//!
+//! Each section is a type with defaults; its serialised default is what the section may hold, so an unknown key is found
+//! by comparison and refused with file, line and the nearest known key.
+
+mod sections;
+mod tree;
+mod units;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+pub use sections::{Admin, Database, Log, LogFormat, PolicyFile, Redis, Shared, Worker};
+pub use units::{duration, size};
+
+use crate::Fault;
+use tree::{Tree, join};
+
+/// What a process was started with, beside its configuration file.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Overrides {
+    /// Configuration file [default: tidemill.yaml where there is one]
+    #[arg(long, value_name = "FILE", env = "TIDEMILL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Redis, such as redis://127.0.0.1:6379
+    #[arg(long, value_name = "URL")]
+    pub redis_url: Option<String>,
+    /// PostgreSQL, such as postgres://user@127.0.0.1/tidemill
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// Address of health and metrics, such as 127.0.0.1:9101
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin: Option<String>,
+    /// Any other value, such as worker.concurrency=64
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// The resolved configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    tree: Tree,
+    /// The sections that every process has.
+    pub shared: Shared,
+}
+
+/// One effective value and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Effective {
+    /// Dotted path.
+    pub key: String,
+    /// The value as JSON; secrets are hidden.
+    pub value: String,
+    /// `default`, a file and line, a variable, or a flag.
+    pub origin: String,
+}
+
+const SHARED_SECTIONS: [&str; 7] = ["redis", "database", "streams", "worker", "admin", "log", "policy"];
+const PROCESS_SECTIONS: [&str; 7] = ["gateway", "planner", "etl", "embedding", "judge", "publisher", "up"];
+const DEFAULT_FILE: &str = "tidemill.yaml";
+
+impl Settings {
+    /// Resolves the configuration from the process's environment and these flags.
+    ///
+    /// # Errors
+    /// [`Fault`] of kind usage, naming file and line, or the variable or flag.
+    pub fn load(overrides: &Overrides) -> Result<Self, Fault> {
+        Self::resolve(overrides, std::env::vars().collect())
+    }
+
+    /// Resolves the configuration from given variables.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn resolve(overrides: &Overrides, variables: BTreeMap<String, String>) -> Result<Self, Fault> {
+        let mut tree = match &overrides.config {
+            Some(path) => Tree::read(path)?,
+            None if std::path::Path::new(DEFAULT_FILE).exists() => Tree::read(DEFAULT_FILE.as_ref())?,
+            None => Tree::default(),
+        };
+        for (name, value) in &variables {
+            if let Some((section, key)) = name.strip_prefix("TIDEMILL_").and_then(|rest| rest.split_once("__")) {
+                let path = format!("{}.{}", section.to_lowercase(), key.to_lowercase().replace("__", "."));
+                tree.set(&path, value, name);
+            }
+        }
+        for (path, value, flag) in [
+            ("redis.url", &overrides.redis_url, "--redis-url"),
+            ("database.url", &overrides.database_url, "--database-url"),
+            ("admin.address", &overrides.admin, "--admin"),
+        ] {
+            if let Some(value) = value {
+                tree.set(path, value, flag);
+            }
+        }
+        for setting in &overrides.set {
+            let (path, value) = setting
+                .split_once('=')
+                .filter(|(path, _)| path.contains('.'))
+                .ok_or_else(|| Fault::usage(format!("--set {setting}: write it as section.key=value")))?;
+            tree.set(path, value, "--set");
+        }
+        Self::check_sections(&tree)?;
+        let shared = Shared {
+            redis: section(&tree, "redis")?,
+            database: section(&tree, "database")?,
+            streams: section(&tree, "streams")?,
+            worker: section(&tree, "worker")?,
+            admin: section(&tree, "admin")?,
+            log: section(&tree, "log")?,
+            policy: section(&tree, "policy")?,
+        };
+        Ok(Self { tree, shared })
+    }
+
+    fn check_sections(tree: &Tree) -> Result<(), Fault> {
+        let known: Vec<&str> = SHARED_SECTIONS.into_iter().chain(PROCESS_SECTIONS).collect();
+        tree.value.keys().find(|key| !known.contains(&key.as_str())).map_or(Ok(()), |key| {
+            Err(unknown_key(tree, key, key, &known))
+        })
+    }
+
+    /// A process's own section.
+    ///
+    /// # Errors
+    /// [`Fault`] of kind usage, naming file and line.
+    pub fn section<T: DeserializeOwned + Serialize + Default>(&self, name: &str) -> Result<T, Fault> {
+        section(&self.tree, name)
+    }
+
+    /// The effective values of a section, secrets hidden.
+    ///
+    /// # Errors
+    /// As [`Settings::section`].
+    pub fn effective<T: DeserializeOwned + Serialize + Default>(&self, name: &str) -> Result<Vec<Effective>, Fault> {
+        let value = serde_json::to_value(self.section::<T>(name)?).map_err(|e| Fault::bug(e.to_string()))?;
+        let mut found = Vec::new();
+        self.flatten(name, &value, &mut found);
+        Ok(found)
+    }
+
+    fn flatten(&self, path: &str, value: &Value, found: &mut Vec<Effective>) {
+        match value {
+            Value::Object(map) if !map.is_empty() => {
+                for (key, value) in map {
+                    self.flatten(&join(path, key), value, found);
+                }
+            }
+            _ => found.push(Effective {
+                key: path.to_owned(),
+                value: shown(path, value),
+                origin: self.tree.origin(path).to_owned(),
+            }),
+        }
+    }
+}
+
+fn shown(path: &str, value: &Value) -> String {
+    let secret = ["password", "secret", "api_key", "token"].iter().any(|word| path.ends_with(word));
+    match value {
+        Value::String(text) if secret && !text.is_empty() => "\"***\"".to_owned(),
+        Value::String(text) if path.ends_with("url") => Value::String(without_password(text)).to_string(),
+        _ => value.to_string(),
+    }
+}
+
+/// A URL with its password hidden.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    match rest.split_once('@') {
+        Some((user, host)) => {
+            let user = user.split_once(':').map_or_else(|| user.to_owned(), |(name, _)| format!("{name}:***"));
+            format!("{scheme}://{user}@{host}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+fn section<T: DeserializeOwned + Serialize + Default>(tree: &Tree, name: &str) -> Result<T, Fault> {
+    let defaults = serde_json::to_value(T::default()).map_err(|e| Fault::bug(e.to_string()))?;
+    let given = tree.value.get(name).cloned().unwrap_or_else(|| Value::Object(Map::new()));
+    let given = if given.is_null() { Value::Object(Map::new()) } else { given };
+    check_keys(tree, name, &given, &defaults)?;
+    serde_path_to_error::deserialize(&given).map_err(|error| {
+        let path = join(name, &error.path().to_string().replace('[', ".").replace(']', ""));
+        Fault::usage(format!("{}: {path}: {}", tree.origin(&path), error.inner()))
+    })
+}
+
+/// Refuses keys that the default does not have. A default that is an empty map is free for any key.
+fn check_keys(tree: &Tree, path: &str, given: &Value, known: &Value) -> Result<(), Fault> {
+    let (Value::Object(given_map), Value::Object(known_map)) = (given, known) else {
+        return match known {
+            Value::Object(_) => Err(Fault::usage(format!("{}: {path} is a section, not a value", tree.origin(path)))),
+            _ => Ok(()),
+        };
+    };
+    if known_map.is_empty() {
+        return Ok(());
+    }
+    for (key, value) in given_map {
+        let inner = join(path, key);
+        let Some(known) = known_map.get(key) else {
+            let names: Vec<&str> = known_map.keys().map(String::as_str).collect();
+            return Err(unknown_key(tree, &inner, key, &names));
+        };
+        if known.is_object() {
+            check_keys(tree, &inner, value, known)?;
+        }
+    }
+    Ok(())
+}
+
+fn unknown_key(tree: &Tree, path: &str, key: &str, known: &[&str]) -> Fault {
+    let nearest = known
+        .iter()
+        .map(|name| (strsim::normalized_damerau_levenshtein(key, name), name))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(similarity, _)| *similarity > 0.5);
+    let hint = match nearest {
+        Some((_, name)) => format!("did you mean `{name}`?"),
+        None => format!("known are {}", known.join(", ")),
+    };
+    Fault::usage(format!("{}: unknown key `{path}`; {hint}", tree.origin(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(yaml: &str, variables: &[(&str, &str)], set: &[&str]) -> Result<Settings, Fault> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.yaml");
+        std::fs::write(&file, yaml).unwrap();
+        let overrides = Overrides {
+            config: Some(file),
+            set: set.iter().map(|s| (*s).to_owned()).collect(),
+            ..Overrides::default()
+        };
+        Settings::resolve(&overrides, variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+
+    #[test]
+    fn flags_beat_variables_beat_the_file_beats_the_defaults() {
+        let yaml = "worker:\n  concurrency: 1\n  grace: 3s\n  takeover_after: 7s\n";
+        let found =
+            settings(yaml, &[("TIDEMILL_WORKER__CONCURRENCY", "2"), ("TIDEMILL_WORKER__GRACE", "4s")], &["worker.concurrency=5"])
+                .unwrap();
+        let worker = &found.shared.worker;
+        assert_eq!(worker.concurrency, 5);
+        assert_eq!(worker.grace.as_secs(), 4);
+        assert_eq!(worker.takeover_after.as_secs(), 7);
+        let effective = found.effective::<Worker>("worker").unwrap();
+        let origin = |key: &str| effective.iter().find(|e| e.key == key).unwrap().origin.clone();
+        assert_eq!(origin("worker.concurrency"), "--set");
+        assert_eq!(origin("worker.grace"), "TIDEMILL_WORKER__GRACE");
+        assert!(origin("worker.takeover_after").ends_with("t.yaml:4"), "{}", origin("worker.takeover_after"));
+        assert_eq!(origin("worker.max_deliveries"), "default");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_file_line_and_the_nearest_known_one() {
+        let message = settings("redis:\n  url: redis://x\nworker:\n  concurency: 3\n", &[], &[]).unwrap_err().message;
+        assert!(message.contains("t.yaml:4") && message.contains("did you mean `concurrency`?"), "{message}");
+        let message = settings("wroker: {}\n", &[], &[]).unwrap_err().message;
+        assert!(message.contains("t.yaml:1") && message.contains("did you mean `worker`?"), "{message}");
+    }
+
+    #[test]
+    fn a_value_without_its_unit_or_of_another_type_is_refused_with_its_place() {
+        let message = settings("worker:\n  grace: 30\n", &[], &[]).unwrap_err().message;
+        assert!(message.contains("t.yaml:2") && message.contains("worker.grace") && message.contains("60s"), "{message}");
+        let message = settings("worker:\n  concurrency: many\n", &[], &[]).unwrap_err().message;
+        assert!(message.contains("t.yaml:2") && message.contains("worker.concurrency"), "{message}");
+        let message = settings("worker: [1]\n", &[], &[]).unwrap_err().message;
+        assert!(message.contains("t.yaml:1") && message.contains("section"), "{message}");
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let found = settings("database:\n  url: postgres://me:hush@h/db\n", &[], &[]).unwrap();
+        let shown = format!("{:?}", found.effective::<Database>("database").unwrap());
+        assert!(!shown.contains("hush") && shown.contains("me:***@h"), "{shown}");
+    }
+}

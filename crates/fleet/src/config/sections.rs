@@ -1,0 +1,184 @@
+//! The sections that every process has.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Fault;
+
+/// The shared sections.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// Where Redis is.
+    pub redis: Redis,
+    /// Where PostgreSQL is.
+    pub database: Database,
+    /// What the streams are called.
+    pub streams: streams::StreamNames,
+    /// How a worker works.
+    pub worker: Worker,
+    /// Health and metrics.
+    pub admin: Admin,
+    /// Logs.
+    pub log: Log,
+    /// What must never be published.
+    pub policy: PolicyFile,
+}
+
+/// Where Redis is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Redis {
+    /// `redis://`, `rediss://` or `redis+unix://`.
+    pub url: Option<String>,
+    /// A file that holds the URL.
+    pub url_file: Option<PathBuf>,
+}
+
+/// Where PostgreSQL is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    /// `postgres://`.
+    pub url: Option<String>,
+    /// A file that holds the URL.
+    pub url_file: Option<PathBuf>,
+    /// Connections of one process, at most.
+    pub connections: u32,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self { url: None, url_file: None, connections: 6 }
+    }
+}
+
+impl Redis {
+    /// The URL.
+    ///
+    /// # Errors
+    /// [`Fault`] of kind usage where there is none, or its file cannot be read.
+    pub fn url(&self) -> Result<String, Fault> {
+        secret("redis.url", self.url.as_ref(), self.url_file.as_ref())
+    }
+}
+
+impl Database {
+    /// The URL.
+    ///
+    /// # Errors
+    /// [`Fault`] of kind usage where there is none, or its file cannot be read.
+    pub fn url(&self) -> Result<String, Fault> {
+        secret("database.url", self.url.as_ref(), self.url_file.as_ref())
+    }
+}
+
+fn secret(key: &str, value: Option<&String>, file: Option<&PathBuf>) -> Result<String, Fault> {
+    match (value, file) {
+        (Some(value), None) => Ok(value.clone()),
+        (None, Some(file)) => std::fs::read_to_string(file)
+            .map(|text| text.trim().to_owned())
+            .map_err(|e| Fault::usage(format!("{key}_file: {} cannot be read: {e}", file.display()))),
+        (Some(_), Some(_)) => Err(Fault::usage(format!("{key} and {key}_file are both given: keep one"))),
+        (None, None) => {
+            let flag = key.replace('.', "-");
+            Err(Fault::usage(format!("{key} is not configured: set it in tidemill.yaml or pass --{flag}, or run `tidemill up`, which brings its own servers")))
+        }
+    }
+}
+
+/// How a worker works.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Worker {
+    /// Jobs held at once.
+    pub concurrency: usize,
+    /// Jobs committed, or handed over, at once.
+    pub group: usize,
+    /// An entry whose holder has not renewed it for this long is taken over.
+    #[serde(with = "super::units::duration")]
+    pub takeover_after: Duration,
+    /// Deliveries after which an entry without an outcome is a dead letter. The first two are shared with others,
+    /// the rest are solitary.
+    pub max_deliveries: i64,
+    /// Reading pauses while a stream that a step leads to holds more entries than this.
+    pub high_water: u64,
+    /// How long a stopping process may finish what it holds.
+    #[serde(with = "super::units::duration")]
+    pub grace: Duration,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            concurrency: 512,
+            group: 256,
+            takeover_after: Duration::from_secs(30),
+            max_deliveries: 5,
+            high_water: 100_000,
+            grace: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Health and metrics.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Address of `/healthz`, `/readyz` and `/metrics`; port 0 takes a free one.
+    pub address: String,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { address: "127.0.0.1:0".to_owned() }
+    }
+}
+
+/// Logs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// What is logged, such as `info` or `info,tidemill_fleet=debug`.
+    pub filter: String,
+    /// How it is written, to standard error.
+    pub format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Json }
+    }
+}
+
+/// What must never be published.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyFile {
+    /// The policy document; without one nothing is forbidden.
+    pub file: Option<PathBuf>,
+}
+
+impl PolicyFile {
+    /// Reads the policy.
+    ///
+    /// # Errors
+    /// [`Fault`] of kind usage, naming file and line.
+    pub fn read(&self) -> Result<rails::Policy, Fault> {
+        let Some(file) = &self.file else { return Ok(rails::Policy::default()) };
+        let text = std::fs::read_to_string(file)
+            .map_err(|e| Fault::usage(format!("policy.file: {} cannot be read: {e}", file.display())))?;
+        rails::Policy::parse(&text).map_err(|e| Fault::usage(format!("{}: {e}", file.display())))
+    }
+}

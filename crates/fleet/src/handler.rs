@@ -1,0 +1,126 @@
+//! The contract between the runtime and a brain. `docs/worker-contract.md` says it in MUST and SHOULD.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use model::{Effect, EffectResult, EmbeddingRecord, Failure, Outcome, RunId, Sha256Digest, StoredContent};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Which inputs a worker type's jobs are loaded with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// The event's payload.
+    pub payload: bool,
+    /// Artifacts by name: step ids, or `content`.
+    pub artifacts: &'static [&'static str],
+}
+
+/// A brain: handles the jobs of one worker type.
+pub trait Handler: Send + Sync + 'static {
+    /// The worker type's name in the stream table.
+    const WORKER: &'static str;
+    /// Which inputs a job is loaded with.
+    const NEEDS: Needs;
+
+    /// Handles one job. May be dropped at the step's deadline, when the job was lost to another process, and at the
+    /// end of the grace period; it must leave nothing behind then. Heavy work belongs off the async threads.
+    fn handle(&self, job: &JobContext) -> impl Future<Output = Outcome> + Send;
+
+    /// Performs the planned effect. Called at most once per claim, after the claim is committed, and dropped at the
+    /// effect's timeout.
+    fn perform(&self, _job: &JobContext, effect: &Effect, _key: Sha256Digest) -> impl Future<Output = EffectResult> + Send {
+        let reason = format!("{} performs no effects, yet one was planned for {}", Self::WORKER, effect.outlet);
+        async move { EffectResult::NotSent(Failure::permanent(reason)) }
+    }
+
+    /// Asks the effect's outlet whether it has the key.
+    fn ask(&self, _effect: &Effect, _key: Sha256Digest) -> impl Future<Output = Result<Known, Failure>> + Send {
+        async { Ok(Known::CannotTell) }
+    }
+
+    /// What is written to the embedding's record when the step dies.
+    fn obituary(&self) -> Option<EmbeddingRecord> {
+        None
+    }
+}
+
+/// What an outlet knows of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// It has it, under its own reference.
+    Delivered {
+        /// The outlet's own reference.
+        reference: String,
+    },
+    /// It does not have it.
+    Absent,
+    /// It cannot be asked.
+    CannotTell,
+}
+
+/// One job as a handler sees it.
+#[derive(Debug, Clone)]
+pub struct JobContext {
+    /// The run.
+    pub run: RunId,
+    /// The event it began with.
+    pub event_id: Uuid,
+    /// The run's transition counter.
+    pub seq: i32,
+    /// The tenant.
+    pub tenant: String,
+    /// The event's source.
+    pub source: String,
+    /// When the event was received.
+    pub received_at: DateTime<Utc>,
+    /// The step.
+    pub step: String,
+    /// Failures so far.
+    pub attempt: i32,
+    /// The planner's purpose.
+    pub planner_intent: String,
+    /// The event's payload, where [`Handler::NEEDS`] asks for it.
+    pub payload: Option<Arc<str>>,
+    /// The artifacts asked for, newest last, as (name, JSON).
+    pub artifacts: Vec<(String, String)>,
+    /// Cancelled when the job was lost to another process or the process gives up.
+    pub cancelled: CancellationToken,
+}
+
+impl JobContext {
+    /// The newest artifact of this name.
+    ///
+    /// # Errors
+    /// [`Failure`], permanent: it is absent or of another shape.
+    pub fn artifact<T: DeserializeOwned>(&self, name: &str) -> Result<T, Failure> {
+        let text = self
+            .artifacts
+            .iter()
+            .rev()
+            .find(|(n, _)| n == name)
+            .map(|(_, body)| body)
+            .ok_or_else(|| Failure::permanent(format!("run {} has no artifact `{name}`", self.run)))?;
+        serde_json::from_str(text)
+            .map_err(|e| Failure::permanent(format!("artifact `{name}` of run {} cannot be read: {e}", self.run)))
+    }
+
+    /// The run's present content.
+    ///
+    /// # Errors
+    /// [`Failure`], permanent: there is none.
+    pub fn content(&self) -> Result<StoredContent, Failure> {
+        self.artifacts
+            .iter()
+            .rev()
+            .find(|(name, _)| name == "content")
+            .ok_or_else(|| Failure::permanent(format!("run {} has no content", self.run)))
+            .and_then(|(_, json)| {
+                StoredContent::read(json).map_err(|e| {
+                    Failure::permanent(format!("the content of run {} cannot be read: {e}", self.run))
+                })
+            })
+    }
+}

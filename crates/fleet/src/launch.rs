@@ -1,0 +1,155 @@
+//! Starting and stopping a process: configure, connect, check, run, drain, exit with a code that means something.
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory, FromArgMatches};
+use model::Actor;
+use record::Record;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use streams::Streams;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Overrides;
+use crate::{Fault, FaultKind, Metrics, Settings, admin, telemetry};
+
+/// What a running process has: cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Its configuration.
+    pub settings: Settings,
+    /// The record.
+    pub record: Record,
+    /// The streams.
+    pub streams: Streams,
+    /// Its metrics.
+    pub metrics: Metrics,
+    /// Cancelled when the process should stop.
+    pub shutdown: CancellationToken,
+    /// This process among those of its type: its name in consumer groups.
+    pub consumer: String,
+    /// How it signs provenance.
+    pub actor: Actor,
+}
+
+impl Process {
+    /// The process's own section of the configuration.
+    ///
+    /// # Errors
+    /// [`Fault`] of kind usage, naming file and line.
+    pub fn section<T: DeserializeOwned + Serialize + Default>(&self, name: &str) -> Result<T, Fault> {
+        self.settings.section(name)
+    }
+}
+
+#[derive(Debug, clap::Parser)]
+struct Flags {
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+/// Runs a process from its command line to its exit code: `name` is its worker type, `run` its work, which ends soon
+/// after [`Process::shutdown`] is cancelled.
+pub fn launch<F, Fut>(name: &'static str, version: &'static str, about: &'static str, run: F) -> ExitCode
+where
+    F: FnOnce(Process) -> Fut,
+    Fut: Future<Output = Result<(), Fault>>,
+{
+    let binary = format!("tidemill-{name}");
+    let example = format!(
+        "Example:\n  {binary} --redis-url redis://127.0.0.1:6379 --database-url postgres://tidemill@127.0.0.1/tidemill\n\n\
+         Any key of the reference configuration may also be given as TIDEMILL_<SECTION>__<KEY>.\n\
+         Exit codes: 0 stopped as asked, 64 bad usage or configuration, 69 a service is missing or unfit, 70 a bug."
+    );
+    let command = Flags::command().name(binary.clone()).version(version).about(about).after_help(example);
+    let flags = match command.try_get_matches().and_then(|m| Flags::from_arg_matches(&m)) {
+        Ok(flags) => flags,
+        Err(error) => {
+            let code = if error.use_stderr() { FaultKind::Usage as u8 } else { 0 };
+            return if error.print().is_ok() { ExitCode::from(code) } else { ExitCode::from(FaultKind::Bug as u8) };
+        }
+    };
+    // Every reqwest client needs a provider; a second installation, by a test, is no fault.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit(&binary, Err(Fault::bug(format!("no runtime: {error}")))),
+    };
+    let result = runtime.block_on(Box::pin(live(name, version, flags, run)));
+    // Blocking work that nobody waits for any more must not hold the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    exit(&binary, result)
+}
+
+fn exit(binary: &str, result: Result<(), Fault>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            #[expect(clippy::print_stderr, reason = "the last word of a process goes to its terminal")]
+            {
+                eprintln!("{binary}: {fault}");
+            }
+            ExitCode::from(fault.kind as u8)
+        }
+    }
+}
+
+async fn live<F, Fut>(name: &'static str, version: &'static str, flags: Flags, run: F) -> Result<(), Fault>
+where
+    F: FnOnce(Process) -> Fut,
+    Fut: Future<Output = Result<(), Fault>>,
+{
+    let settings = Settings::load(&flags.overrides)?;
+    let telemetry = telemetry::start(name, &settings.shared.log)?;
+    let shared = settings.shared.clone();
+    let record = Record::connect(&shared.database.url()?, shared.database.connections).await?;
+    record.check().await?;
+    let streams = Streams::connect(&shared.redis.url()?, shared.streams.clone()).await?;
+    let consumer = consumer(name);
+    let process = Process {
+        settings,
+        record,
+        streams,
+        metrics: Metrics::new(),
+        shutdown: CancellationToken::new(),
+        actor: Actor { name: format!("tidemill-{name}"), version: version.to_owned(), id: consumer.clone() },
+        consumer,
+    };
+    watch_signals(process.shutdown.clone())?;
+    let stopped = CancellationToken::new();
+    let address = admin::serve(&process, stopped.clone()).await?;
+    tracing::info!(worker = name, version, consumer = process.consumer, admin = %address, "started");
+    let result = run(process).await;
+    stopped.cancel();
+    match &result {
+        Ok(()) => tracing::info!(worker = name, "stopped"),
+        Err(fault) => tracing::error!(worker = name, %fault, "ended"),
+    }
+    telemetry.stop().await;
+    result
+}
+
+/// A name that no other process has: host, process id and the start's random tail.
+fn consumer(name: &str) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let tail = uuid::Uuid::new_v4().simple().to_string();
+    format!("{name}@{}-{}-{}", host.trim(), std::process::id(), &tail[..6])
+}
+
+fn watch_signals(shutdown: CancellationToken) -> Result<(), Fault> {
+    let fault = |e: std::io::Error| Fault::bug(format!("signals cannot be watched: {e}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(fault)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(fault)?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        shutdown.cancel();
+    });
+    Ok(())
+}

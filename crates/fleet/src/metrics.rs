@@ -1,0 +1,133 @@
+//! Every metric of a process: names, labels and units stand here and nowhere else.
+//!
+//! Names are prefixed `tidemill_`; times are in seconds.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// Labels of job metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct JobLabels {
+    /// The worker type.
+    pub worker: String,
+    /// What became of it.
+    pub outcome: String,
+}
+
+/// Labels of metrics of one worker type.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WorkerLabels {
+    /// The worker type.
+    pub worker: String,
+}
+
+/// The metrics of a process: cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    /// Jobs by what became of them: done, retried, failed, escalated, rejected, dead, deleted, lost, …
+    pub jobs: Family<JobLabels, Counter>,
+    /// Answers of the hand-over script.
+    pub hand_overs: Family<JobLabels, Counter>,
+    /// Seconds a handler took.
+    pub handling: Family<WorkerLabels, Histogram, fn() -> Histogram>,
+    /// Jobs of one commit.
+    pub commit_group: Family<WorkerLabels, Histogram, fn() -> Histogram>,
+    /// Entries taken over from consumers that went silent.
+    pub takeovers: Family<WorkerLabels, Counter>,
+    /// Dead letters written.
+    pub dead_letters: Family<WorkerLabels, Counter>,
+    /// Jobs held now.
+    pub held: Family<WorkerLabels, Gauge>,
+    /// Entries in the work stream.
+    pub backlog: Family<WorkerLabels, Gauge>,
+    /// Entries in the retry set.
+    pub retry_set: Family<WorkerLabels, Gauge>,
+    /// Age of the oldest entry of the work stream, in seconds.
+    pub oldest_seconds: Family<WorkerLabels, Gauge<f64, AtomicU64>>,
+    /// 1 while reading is paused: an outage, or a full stream downstream.
+    pub paused: Family<WorkerLabels, Gauge>,
+    /// Events accepted.
+    pub events_accepted: Counter,
+    /// Events refused at the door.
+    pub events_refused: Counter,
+    /// Jobs that the reconciler added.
+    pub reconciled: Counter,
+    /// Escalations that were raised because their due time passed.
+    pub escalations_overdue: Counter,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_1, 4.0, 12))
+}
+
+fn sizes() -> Histogram {
+    Histogram::new(exponential_buckets(1.0, 2.0, 9))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Registers every metric.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("tidemill");
+        let mut metrics = Self {
+            registry: Arc::new(Registry::default()),
+            jobs: Family::default(),
+            hand_overs: Family::default(),
+            handling: Family::new_with_constructor(seconds),
+            commit_group: Family::new_with_constructor(sizes),
+            takeovers: Family::default(),
+            dead_letters: Family::default(),
+            held: Family::default(),
+            backlog: Family::default(),
+            retry_set: Family::default(),
+            oldest_seconds: Family::default(),
+            paused: Family::default(),
+            events_accepted: Counter::default(),
+            events_refused: Counter::default(),
+            reconciled: Counter::default(),
+            escalations_overdue: Counter::default(),
+        };
+        let m = &metrics;
+        registry.register("jobs", "Jobs by what became of them", m.jobs.clone());
+        registry.register("hand_overs", "Hand-over answers", m.hand_overs.clone());
+        registry.register("handling_seconds", "Time a handler took", m.handling.clone());
+        registry.register("commit_group_jobs", "Jobs of one commit", m.commit_group.clone());
+        registry.register("takeovers", "Entries taken over from silent consumers", m.takeovers.clone());
+        registry.register("dead_letters", "Dead letters written", m.dead_letters.clone());
+        registry.register("held_jobs", "Jobs held now", m.held.clone());
+        registry.register("backlog_entries", "Entries in the work stream", m.backlog.clone());
+        registry.register("retry_set_entries", "Entries in the retry set", m.retry_set.clone());
+        registry.register("oldest_entry_age_seconds", "Age of the oldest entry", m.oldest_seconds.clone());
+        registry.register("reading_paused", "1 while reading is paused", m.paused.clone());
+        registry.register("events_accepted", "Events accepted", m.events_accepted.clone());
+        registry.register("events_refused", "Events refused at the door", m.events_refused.clone());
+        registry.register("reconciled_jobs", "Jobs the reconciler added", m.reconciled.clone());
+        registry.register("escalations_overdue", "Escalations past their due time", m.escalations_overdue.clone());
+        metrics.registry = Arc::new(registry);
+        metrics
+    }
+
+    /// The metrics in OpenMetrics text.
+    ///
+    /// # Errors
+    /// Only where formatting fails.
+    pub fn render(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

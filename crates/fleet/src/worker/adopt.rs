@@ -1,0 +1,153 @@
+//! Adoption: entries that an upstream added straight to the ingest stream become events and runs.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use model::{
+    DEFAULT_TENANT, EntryFields, Job, JobKey, Lifecycle, NewEvent, RunState, UpstreamEntry, sha256,
+};
+use record::{Admission, Intent, LoadedRun, NewRun};
+use rails::Workflow;
+
+use super::execute::Work;
+use super::held::Entry;
+use super::intake::{bury, persist};
+use super::{Engine, execute};
+use crate::Handler;
+
+/// The worker type that adopts: the first of the stream table, which reads the ingest stream.
+pub(crate) fn adopts(worker: &str) -> bool {
+    streams::WORK_STREAMS.first().is_some_and(|first| first.worker == worker)
+}
+
+/// Adopts entries. Those that became runs before come back as jobs at seq 0, to be compared like any other.
+pub(crate) async fn adopt<H: Handler>(engine: &Arc<Engine<H>>, entries: Vec<Entry>) -> Vec<(Entry, Job)> {
+    let mut fresh = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match read(engine, &entry) {
+            Ok(arrival) => fresh.push((entry, arrival)),
+            Err(reason) => bury(engine, entry, reason).await,
+        }
+    }
+    let keys: Vec<_> = fresh.iter().map(|(_, arrival)| arrival.key()).collect();
+    let Some(known) = persist(engine, || engine.process.record.adopted(&keys)).await else { return vec![] };
+    let mut again = Vec::new();
+    for ((entry, arrival), key) in fresh.into_iter().zip(keys) {
+        if let Some(run) = known.get(&key) {
+            let key = JobKey { run: *run, branch: 0, seq: 0 };
+            let job = Job { key, step: String::new(), attempt: 0, traceparent: None, enriched_trend_id: None };
+            again.push((entry, first_step(engine, job).await));
+            continue;
+        }
+        begin(engine, entry, arrival).await;
+    }
+    again
+}
+
+/// The job at seq 0 names the step its run began with.
+async fn first_step<H: Handler>(engine: &Engine<H>, mut job: Job) -> Job {
+    if let Some(loaded) = persist(engine, || engine.process.record.load(&[job.key.run], false, &[])).await
+        && let Some(run) = loaded.first()
+        && run.seq == 0
+    {
+        job.step.clone_from(&run.step);
+    }
+    job
+}
+
+async fn begin<H: Handler>(engine: &Arc<Engine<H>>, entry: Entry, arrival: Arrival) {
+    let source = arrival.event.source.as_str().to_owned();
+    let serving = persist(engine, || engine.intents.serving(&arrival.tenant, &source)).await;
+    let intent = match serving {
+        None => return,
+        Some(None) => {
+            let reason = format!("no intent serves source `{source}` of tenant `{}`", arrival.tenant);
+            return bury(engine, entry, reason).await;
+        }
+        Some(Some(intent)) => intent,
+    };
+    let Some(workflow) = persist(engine, || engine.workflows.get(&intent.pipeline_version)).await else { return };
+    if workflow.step(workflow.first_step()).is_none_or(|step| step.worker.as_str() != H::WORKER) {
+        let reason = format!("the workflow {} does not begin with {}", workflow.version(), H::WORKER);
+        return bury(engine, entry, reason).await;
+    }
+    let partition = engine.lanes[entry.lane].partition();
+    let new = arrival.into_run(intent, &workflow, partition);
+    match Admission::draw_up(new, &engine.process.actor) {
+        Ok(admission) => {
+            let run = run_to_be(&admission);
+            execute::start(engine, Work { entry, run, workflow, admission: Some(admission) });
+        }
+        Err(error) => bury(engine, entry, error.to_string()).await,
+    }
+}
+
+struct Arrival {
+    event: NewEvent,
+    tenant: String,
+    request_id: String,
+    traceparent: Option<String>,
+}
+
+impl Arrival {
+    fn key(&self) -> (String, String, String) {
+        (self.tenant.clone(), self.event.source.as_str().to_owned(), self.request_id.clone())
+    }
+
+    fn into_run(self, intent: Intent, workflow: &Workflow, partition: u16) -> NewRun {
+        NewRun {
+            event: self.event,
+            tenant: self.tenant,
+            intent,
+            first_step: workflow.first_step().to_owned(),
+            partition,
+            traceparent: self.traceparent,
+            received_at: Utc::now(),
+        }
+    }
+}
+
+fn read<H: Handler>(engine: &Engine<H>, entry: &Entry) -> Result<Arrival, String> {
+    let upstream = UpstreamEntry::decode(&entry.fields).map_err(|e| format!("cannot be adopted: {e}"))?;
+    let request_id =
+        upstream.request_id.unwrap_or_else(|| identity(engine.lanes[entry.lane].key(), &entry.id.to_string(), &entry.fields));
+    let event = NewEvent::from_upstream(&upstream.source, &request_id, &upstream.payload)
+        .map_err(|e| format!("cannot be adopted: {e}"))?;
+    let tenant = upstream.tenant.unwrap_or_else(|| DEFAULT_TENANT.to_owned());
+    Ok(Arrival { event, tenant, request_id, traceparent: upstream.traceparent })
+}
+
+/// The request id of an entry without one: SHA-256 over stream, entry id and fields.
+fn identity(stream: &str, entry: &str, fields: &EntryFields) -> String {
+    let body = record::encode_entry(fields);
+    sha256(&[stream.as_bytes(), &[0], entry.as_bytes(), &[0], &body]).to_hex()
+}
+
+/// The run as it will stand once its admission is committed.
+fn run_to_be(admission: &Admission) -> LoadedRun {
+    let new = &admission.new;
+    LoadedRun {
+        run: admission.run,
+        event_id: admission.event_id,
+        intent_id: new.intent.intent_id,
+        planner_intent: new.intent.purpose.clone(),
+        tenant: new.tenant.clone(),
+        region: new.intent.region.clone(),
+        source: new.event.source.as_str().to_owned(),
+        pipeline_version: new.intent.pipeline_version.clone(),
+        state: RunState::Running,
+        lifecycle: Lifecycle::Draft,
+        step: new.first_step.clone(),
+        seq: 0,
+        attempt: 0,
+        chain_head: admission.hash,
+        chain_len: 1,
+        partition: new.partition,
+        content_sha256: None,
+        enriched_trend_id: None,
+        traceparent: new.traceparent.clone(),
+        received_at: new.received_at,
+        payload: Some(new.event.payload.get().as_bytes().to_vec()),
+        artifacts: vec![],
+    }
+}

@@ -1,0 +1,208 @@
+//! The commit lane: while one commit is in flight the next group gathers.
+
+use std::sync::Arc;
+
+use model::{Failure, JobKey, Outcome, RunState};
+use rails::Workflow;
+use record::{Item, Routed, Verdict};
+use streams::Destination;
+use tokio::sync::mpsc;
+
+use super::execute::Work;
+use super::held::Entry;
+use super::{Engine, breaker, feeds, intake, route};
+use crate::Handler;
+
+/// What happened to a job.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// Its handler reported.
+    Outcome(Outcome),
+    /// It was delivered too often without an outcome.
+    Poisoned {
+        /// How often.
+        deliveries: i64,
+    },
+    /// An effect was not carried out yet, and shall be tried again in a while, counting no attempt.
+    Postponed {
+        /// Why.
+        reason: String,
+        /// After how long.
+        after: std::time::Duration,
+    },
+    /// A dry run: the report tells what would have been sent.
+    DryRun(model::Report),
+}
+
+/// A job on its way to the record.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) entry: Entry,
+    pub(crate) workflow: Arc<Workflow>,
+    pub(crate) happening: Happening,
+    pub(crate) item: Item,
+    pub(crate) at: chrono::DateTime<chrono::Utc>,
+}
+
+impl Finished {
+    pub(crate) fn new(work: Work, happening: Happening) -> Self {
+        let claims = match &happening {
+            Happening::Outcome(Outcome::Done(report) | Outcome::Escalate(report, _)) => report.claims.clone(),
+            _ => model::Claims::default(),
+        };
+        Self {
+            entry: work.entry,
+            workflow: work.workflow,
+            happening,
+            item: Item { run: work.run, admission: work.admission, claims },
+            at: chrono::Utc::now(),
+        }
+    }
+}
+
+/// Commits until every sender is gone or the process gives up.
+pub(crate) async fn run<H: Handler>(engine: Arc<Engine<H>>, mut finished: mpsc::UnboundedReceiver<Finished>) {
+    let limit = engine.config().group;
+    let mut group = Vec::with_capacity(limit);
+    while finished.recv_many(&mut group, limit).await > 0 {
+        commit(&engine, std::mem::take(&mut group)).await;
+    }
+}
+
+async fn commit<H: Handler>(engine: &Arc<Engine<H>>, group: Vec<Finished>) {
+    crate::failpoint::reach("commit");
+    let (items, jobs): (Vec<Item>, Vec<Pending>) = group.into_iter().map(Pending::split).unzip();
+    let Some(verdicts) = persist_commit(engine, &items, &jobs).await else { return };
+    crate::failpoint::reach("committed");
+    engine.process.metrics.commit_group.get_or_create(&engine.labels()).observe(jobs.len() as f64);
+    let mut losers = Vec::new();
+    for ((item, job), verdict) in items.into_iter().zip(jobs).zip(verdicts) {
+        match verdict {
+            Verdict::Won { seq, routed } => won(engine, item, job, seq, *routed),
+            Verdict::Lost => losers.push((item, job)),
+            Verdict::Known(run) => {
+                tracing::debug!(run_id = %run, "an upstream entry that came before");
+                intake::delete(engine, job.entry, "known");
+            }
+            Verdict::Refused(reason) => refused(engine, item, job, reason),
+        }
+    }
+    if !losers.is_empty() {
+        lost(engine, losers).await;
+    }
+}
+
+/// A job in the lane, apart from what the record is given.
+pub(crate) struct Pending {
+    pub(crate) entry: Entry,
+    pub(crate) workflow: Arc<Workflow>,
+    pub(crate) happening: Happening,
+    pub(crate) at: chrono::DateTime<chrono::Utc>,
+}
+
+impl Pending {
+    fn split(finished: Finished) -> (Item, Self) {
+        let Finished { entry, workflow, happening, item, at } = finished;
+        (item, Self { entry, workflow, happening, at })
+    }
+}
+
+/// Commits, waiting out the record's absence. `None` where the process gives up.
+async fn persist_commit<H: Handler>(
+    engine: &Engine<H>,
+    items: &[Item],
+    jobs: &[Pending],
+) -> Option<Vec<Verdict>> {
+    let stream = |entry: &Entry| engine.lanes[entry.lane].key().to_owned();
+    let routes = |index: usize, facts: &rails::Facts| {
+        let job = &jobs[index];
+        route::route(&engine.handler, &engine.process.actor, &items[index], job, facts, stream(&job.entry))
+    };
+    let mut pace = breaker::pace();
+    loop {
+        let error = match engine.process.record.commit(items, &routes).await {
+            Ok(verdicts) => return Some(verdicts),
+            Err(error) => error,
+        };
+        if error.handling() == record::Handling::RetryGroup {
+            engine.breaker.trip(&error);
+        } else {
+            tracing::error!(%error, jobs = items.len(), "a commit failed in a way that should not be; it is tried again");
+        }
+        tokio::select! {
+            () = engine.give_up.cancelled() => return None,
+            () = tokio::time::sleep(breaker::next(&mut pace)) => {}
+        }
+    }
+}
+
+/// A winner's entry goes where the transition says.
+pub(crate) fn won<H: Handler>(engine: &Arc<Engine<H>>, item: Item, job: Pending, seq: i32, routed: Routed) {
+    engine.count(routed.advance.what);
+    feeds::tell(engine, &item, seq, &routed);
+    let Pending { entry, workflow, .. } = job;
+    let transition = &routed.transition;
+    let to = match (transition.state, workflow.step(&transition.step)) {
+        (RunState::Running, Some(step)) => {
+            let job = model::Job {
+                key: JobKey { run: item.run.run, branch: 0, seq },
+                step: transition.step.clone(),
+                attempt: transition.attempt,
+                traceparent: item.run.traceparent.clone(),
+                enriched_trend_id: routed
+                    .advance
+                    .trend
+                    .as_ref()
+                    .map(|_| model::enriched_trend_id(item.run.run))
+                    .or(item.run.enriched_trend_id),
+            };
+            if routed.delay.is_zero() {
+                Destination::Next { worker: step.worker.to_string(), partition: item.run.partition, job }
+            } else {
+                Destination::Retry { job, after: routed.delay }
+            }
+        }
+        (RunState::Dead, _) => {
+            engine.process.metrics.dead_letters.get_or_create(&engine.labels()).inc();
+            let stream = engine.lanes[entry.lane].key();
+            Destination::DeadLetter { fields: intake::dead_letter_fields(&entry, stream, &transition.reason) }
+        }
+        _ => Destination::Nowhere,
+    };
+    engine.leave(entry, to);
+}
+
+/// Losers of the compare-and-set: one ahead means that their own commit had succeeded and its reply was lost, so the
+/// run's present job is handed over; anything else belongs to someone else.
+async fn lost<H: Handler>(engine: &Arc<Engine<H>>, losers: Vec<(Item, Pending)>) {
+    let runs: Vec<_> = losers.iter().map(|(item, _)| item.run.run).collect();
+    let Some(loaded) = intake::load(engine, &runs).await else { return };
+    for (item, job) in losers {
+        match loaded.get(&item.run.run) {
+            Some(run) if run.seq == item.run.seq + 1 => {
+                engine.count("lost_by_one");
+                intake::hand_over_present(engine, job.entry, run, &job.workflow);
+            }
+            // The chain grew without a transition (a ledger result): the job is still to be done.
+            Some(run) if run.seq == item.run.seq && run.state == RunState::Running => {
+                engine.count("lost_to_the_ledger");
+                intake::hand_over_present(engine, job.entry, run, &job.workflow);
+            }
+            _ => intake::delete(engine, job.entry, "lost"),
+        }
+    }
+}
+
+/// PostgreSQL refuses what the job wrote: the job alone fails, for good.
+fn refused<H: Handler>(engine: &Engine<H>, item: Item, job: Pending, reason: String) {
+    tracing::warn!(run_id = %item.run.run, reason, "the record refuses what the job wrote");
+    let failure = Failure::permanent(format!("the record refuses its output: {reason}").replace('\0', "\u{fffd}"));
+    let finished = Finished {
+        entry: job.entry,
+        workflow: job.workflow,
+        happening: Happening::Outcome(Outcome::Failed(failure)),
+        item: Item { claims: model::Claims::default(), ..item },
+        at: job.at,
+    };
+    drop(engine.finished.send(finished));
+}

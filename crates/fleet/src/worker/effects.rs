@@ -1,0 +1,247 @@
+//! Effects outside: claimed in the ledger before the first byte, asked about afterwards, never sent blindly twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Effect, EffectResult, Failure, Outcome, Report, RetryClass};
+use rails::{Facts, Signal};
+use record::{Advance, Claim, Claimed, Item, Publication, PublicationState, Routed};
+use tokio::time::Instant;
+
+use super::commit::{Happening, Pending, won};
+use super::execute::Work;
+use super::intake::persist;
+use super::{Engine, intake, route};
+use crate::{Handler, JobContext, Known};
+
+/// What the ledger's deadline leaves beyond the effect's own timeout.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// Claims a planned effect, performs it and settles it.
+pub(crate) async fn carry_out<H: Handler>(
+    engine: &Arc<Engine<H>>,
+    work: Work,
+    job: JobContext,
+    report: Report,
+    effect: Effect,
+) {
+    if effect.dry_run {
+        return engine.finish(work, Happening::DryRun(report));
+    }
+    let deadline = effect.timeout + MARGIN;
+    let started = Instant::now();
+    let claimed = persist(engine, || {
+        engine.process.record.claim(&Claim {
+            run: &work.run,
+            outlet: &effect.outlet,
+            effect: &effect.name,
+            deadline,
+        })
+    })
+    .await;
+    match claimed {
+        None => {}
+        Some(Claimed::Ours(row)) => {
+            crate::failpoint::reach("sent");
+            perform(engine, work, job, report, effect, row, started + deadline).await;
+        }
+        Some(Claimed::Earlier(row)) => found(engine, work, job, report, effect, row).await,
+        Some(Claimed::Stale) => intake::delete(engine, work.entry, "stale_claim"),
+        Some(Claimed::NotApproved) => {
+            let reason = format!("run {} has no approval for its content: nothing was sent", work.run.run);
+            engine.finish(work, Happening::Outcome(Outcome::Failed(Failure::permanent(reason))));
+        }
+    }
+}
+
+/// Sends, if the whole timeout still fits before the deadline; another process may answer for the row after it.
+async fn perform<H: Handler>(
+    engine: &Arc<Engine<H>>,
+    work: Work,
+    job: JobContext,
+    report: Report,
+    effect: Effect,
+    row: Publication,
+    deadline: Instant,
+) {
+    if Instant::now() + effect.timeout > deadline {
+        tracing::warn!(run_id = %work.run.run, "too late to send: the claim is left to be asked about");
+        return postpone(engine, work, "the claim grew too old before it was sent".to_owned(), MARGIN);
+    }
+    let sending = engine.handler.perform(&job, &effect, row.publication_key);
+    let result = tokio::time::timeout(effect.timeout, sending).await.unwrap_or_else(|_| EffectResult::Unknown {
+        reason: format!("{} did not answer within {:?}", effect.outlet, effect.timeout),
+    });
+    crate::failpoint::reach("performed");
+    settle(engine, work, report, &effect, row, result).await;
+}
+
+/// A row of the same key is there: what it says decides; nobody sends blindly.
+async fn found<H: Handler>(
+    engine: &Arc<Engine<H>>,
+    work: Work,
+    job: JobContext,
+    report: Report,
+    effect: Effect,
+    row: Publication,
+) {
+    match row.state {
+        PublicationState::Confirmed => {
+            let reference = row.reference.clone().unwrap_or_default();
+            settle(engine, work, report, &effect, row, EffectResult::Confirmed { reference }).await;
+        }
+        PublicationState::Sent if !row.overdue => {
+            let left = (row.deadline - chrono::Utc::now()).to_std().unwrap_or(MARGIN).max(Duration::from_millis(200));
+            postpone(engine, work, format!("{} may still be receiving it", effect.outlet), left);
+        }
+        PublicationState::Sent => ask(engine, work, job, report, effect, row).await,
+        PublicationState::Unknown => {
+            let reason = row.reason.clone().unwrap_or_else(|| "nobody knows whether it went out".to_owned());
+            settle(engine, work, report, &effect, row, EffectResult::Unknown { reason }).await;
+        }
+        PublicationState::Rejected | PublicationState::Abandoned => {
+            let reason = format!("{} was given up for this key", effect.outlet);
+            settle(engine, work, report, &effect, row, EffectResult::Rejected { reason }).await;
+        }
+    }
+}
+
+/// The sender of an overdue row is gone. A resend is right where a person ordered it, or where the outlet says that
+/// it has nothing and would itself refuse a second copy.
+async fn ask<H: Handler>(
+    engine: &Arc<Engine<H>>,
+    work: Work,
+    job: JobContext,
+    report: Report,
+    effect: Effect,
+    row: Publication,
+) {
+    let known = engine.handler.ask(&effect, row.publication_key).await;
+    let resend = match known {
+        Ok(Known::Delivered { reference }) => {
+            return settle(engine, work, report, &effect, row, EffectResult::Confirmed { reference }).await;
+        }
+        Err(failure) if failure.class != RetryClass::Permanent => {
+            return postpone(engine, work, failure.reason, MARGIN);
+        }
+        Ok(Known::Absent) => effect.deduplicates || row.resend,
+        Ok(Known::CannotTell) | Err(_) => row.resend,
+    };
+    if !resend {
+        let reason = format!("its sender died, and {} cannot say whether it has it", effect.outlet);
+        return settle(engine, work, report, &effect, row, EffectResult::Unknown { reason }).await;
+    }
+    let deadline = effect.timeout + MARGIN;
+    let started = Instant::now();
+    match persist(engine, || engine.process.record.reclaim(row.publication_id, deadline)).await {
+        Some(true) => Box::pin(perform(engine, work, job, report, effect, row, started + deadline)).await,
+        Some(false) => postpone(engine, work, "another process took the claim over".to_owned(), MARGIN),
+        None => {}
+    }
+}
+
+fn postpone<H: Handler>(engine: &Engine<H>, work: Work, reason: String, after: Duration) {
+    engine.finish(work, Happening::Postponed { reason, after });
+}
+
+/// Writes the outlet's answer with the run's transition.
+async fn settle<H: Handler>(
+    engine: &Arc<Engine<H>>,
+    work: Work,
+    report: Report,
+    effect: &Effect,
+    row: Publication,
+    result: EffectResult,
+) {
+    let (state, reference, reason, signal) = match &result {
+        EffectResult::NotSent(failure) => {
+            // Nothing went out: the claim is withdrawn, and the job goes the way of any failed job.
+            let withdrawn = persist(engine, || engine.process.record.withdraw(row.publication_id)).await;
+            if withdrawn.is_some() {
+                engine.finish(work, Happening::Outcome(Outcome::Failed(failure.clone())));
+            }
+            return;
+        }
+        EffectResult::Confirmed { reference } => {
+            (PublicationState::Confirmed, Some(reference.as_str()), None, Signal::EffectConfirmed { reference })
+        }
+        EffectResult::Rejected { reason } => {
+            (PublicationState::Rejected, None, Some(reason.as_str()), Signal::EffectRejected { reason })
+        }
+        EffectResult::Unknown { reason } => {
+            (PublicationState::Unknown, None, Some(reason.as_str()), Signal::EffectUnknown { reason })
+        }
+    };
+    let at = chrono::Utc::now();
+    let make = || {
+        let item = Item { run: work.run.clone(), admission: None, claims: model::Claims::default() };
+        let routed = routed(engine, &work, &report, &signal, output(effect, &row, &result), at);
+        (item, routed)
+    };
+    let seq = persist(engine, || {
+        let (item, routed) = make();
+        engine.process.record.settle_effect(row.publication_id, state, reference, reason, item, routed)
+    })
+    .await;
+    crate::failpoint::reach("settled");
+    let (item, routed) = make();
+    let pending = Pending {
+        entry: work.entry,
+        workflow: work.workflow,
+        happening: Happening::Outcome(Outcome::Done(Report::default())),
+        at,
+    };
+    match seq {
+        None => {}
+        Some(Some(seq)) => won(engine, item, pending, seq, routed),
+        Some(None) => intake::delete(engine, pending.entry, "lost"),
+    }
+}
+
+/// The step's artifact: what was sent where, and what came back.
+fn output(effect: &Effect, row: &Publication, result: &EffectResult) -> serde_json::Value {
+    let (state, detail) = match result {
+        EffectResult::Confirmed { reference } => ("confirmed", reference.as_str()),
+        EffectResult::Rejected { reason } => ("rejected", reason.as_str()),
+        EffectResult::Unknown { reason } => ("unknown", reason.as_str()),
+        EffectResult::NotSent(failure) => ("not_sent", failure.reason.as_str()),
+    };
+    serde_json::json!({
+        "outlet": effect.outlet,
+        "publication_id": row.publication_id,
+        "publication_key": row.publication_key,
+        "state": state,
+        "detail": detail,
+    })
+}
+
+fn routed<H: Handler>(
+    engine: &Engine<H>,
+    work: &Work,
+    report: &Report,
+    signal: &Signal<'_>,
+    output: serde_json::Value,
+    at: chrono::DateTime<chrono::Utc>,
+) -> Routed {
+    let transition = route::advance(&work.workflow, &work.run, signal, &Facts::default());
+    let died = transition.death.is_some();
+    let advance = Advance {
+        what: match signal {
+            Signal::EffectConfirmed { .. } => "published",
+            Signal::EffectUnknown { .. } => "unknown",
+            _ => "refused",
+        },
+        output: Some(output.to_string()),
+        content: None,
+        trend: None,
+        embedding: None,
+        actor: engine.process.actor.clone(),
+        at,
+        model: None,
+        prompt: report.prompt.clone(),
+        input_sha256: Some(route::input_digest(&work.run)),
+        original: if died { record::encode_entry(&work.entry.fields) } else { Vec::new() },
+        origin: died.then(|| (engine.lanes[work.entry.lane].key().to_owned(), work.entry.id.to_string())),
+    };
+    Routed { delay: route::delay(&transition), transition, advance }
+}

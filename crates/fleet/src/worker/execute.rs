@@ -1,0 +1,109 @@
+//! Execution: each job alone, with its own deadline.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::FutureExt;
+use model::{Failure, Outcome};
+use rails::Workflow;
+use record::{Admission, LoadedRun};
+
+use super::commit::{Finished, Happening};
+use super::held::{Entry, SHARED_DELIVERIES};
+use super::{Engine, effects, intake};
+use crate::{Handler, JobContext};
+
+/// A job that is to be handled.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) entry: Entry,
+    pub(crate) run: LoadedRun,
+    pub(crate) workflow: Arc<Workflow>,
+    pub(crate) admission: Option<Admission>,
+}
+
+/// Starts a job on a task of its own.
+pub(crate) fn start<H: Handler>(engine: &Arc<Engine<H>>, work: Work) {
+    tokio::spawn(run(Arc::clone(engine), work));
+}
+
+async fn run<H: Handler>(engine: Arc<Engine<H>>, work: Work) {
+    let deliveries = work.entry.deliveries;
+    if deliveries > engine.config().max_deliveries {
+        return engine.finish(work, Happening::Poisoned { deliveries });
+    }
+    if deliveries > SHARED_DELIVERIES {
+        let _alone = engine.solitude.write().await;
+        tracing::warn!(run_id = %work.run.run, deliveries, "handled alone: it was delivered often without an outcome");
+        return Box::pin(handle(&engine, work)).await;
+    }
+    let _company = engine.solitude.read().await;
+    Box::pin(handle(&engine, work)).await;
+}
+
+async fn handle<H: Handler>(engine: &Arc<Engine<H>>, work: Work) {
+    let job = match context(&work) {
+        Ok(job) => job,
+        Err(reason) if work.admission.is_some() => return intake::bury(engine, work.entry, reason).await,
+        Err(reason) => return engine.finish(work, Happening::Outcome(Outcome::Failed(Failure::permanent(reason)))),
+    };
+    let deadline = work.workflow.step(&work.run.step).map_or(std::time::Duration::from_secs(60), |step| step.deadline);
+    let started = Instant::now();
+    let handled = tokio::select! {
+        () = work.entry.lost.cancelled() => {
+            engine.count("abandoned");
+            return;
+        }
+        handled = tokio::time::timeout(deadline, AssertUnwindSafe(engine.handler.handle(&job)).catch_unwind()) => handled,
+    };
+    crate::failpoint::reach("handled");
+    engine.process.metrics.handling.get_or_create(&engine.labels()).observe(started.elapsed().as_secs_f64());
+    let outcome = match handled {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(panic)) => Outcome::Failed(Failure::transient(format!("the handler panicked: {}", words(&*panic)))),
+        Err(_) => Outcome::Failed(Failure::transient(format!("the handler did not end within {deadline:?}"))),
+    };
+    match outcome {
+        Outcome::Plan(report, effect) => effects::carry_out(engine, work, job, report, effect).await,
+        outcome => engine.finish(work, Happening::Outcome(outcome)),
+    }
+}
+
+fn words(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
+}
+
+fn context(work: &Work) -> Result<JobContext, String> {
+    let run = &work.run;
+    let payload = match &run.payload {
+        Some(bytes) => Some(std::str::from_utf8(bytes).map_err(|e| format!("the payload is not UTF-8: {e}"))?),
+        None => None,
+    };
+    Ok(JobContext {
+        run: run.run,
+        event_id: run.event_id,
+        seq: run.seq,
+        tenant: run.tenant.clone(),
+        source: run.source.clone(),
+        received_at: run.received_at,
+        step: run.step.clone(),
+        attempt: run.attempt,
+        planner_intent: run.planner_intent.clone(),
+        payload: payload.map(Arc::from),
+        artifacts: run.artifacts.clone(),
+        cancelled: work.entry.lost.clone(),
+    })
+}
+
+impl<H: Handler> Engine<H> {
+    /// Sends a job to the commit lane.
+    pub(crate) fn finish(&self, work: Work, happening: Happening) {
+        // The lane ends after every sender, so a failure means that the process is ending: the entry stays pending.
+        drop(self.finished.send(Finished::new(work, happening)));
+    }
+}

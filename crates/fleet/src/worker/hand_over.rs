@@ -1,0 +1,81 @@
+//! The hand-over lane: one script call moves a group of entries from their stream to where they belong.
+
+use std::sync::Arc;
+
+use streams::{Destination, Move, Moved};
+use tokio::sync::mpsc;
+
+use super::held::Entry;
+use super::{Engine, breaker};
+use crate::Handler;
+
+/// An entry and where it goes.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    pub(crate) entry: Entry,
+    pub(crate) to: Destination,
+}
+
+/// Hands over until every sender is gone.
+pub(crate) async fn run<H: Handler>(engine: Arc<Engine<H>>, mut leaving: mpsc::UnboundedReceiver<Leaving>) {
+    let limit = engine.config().group;
+    let mut group = Vec::with_capacity(limit);
+    while leaving.recv_many(&mut group, limit).await > 0 {
+        crate::failpoint::reach("hand_over");
+        for lane in 0..engine.lanes.len() {
+            let of_lane: Vec<Leaving> = group.extract_if(.., |leaving| leaving.entry.lane == lane).collect();
+            if !of_lane.is_empty() {
+                move_all(&engine, lane, of_lane).await;
+            }
+        }
+        crate::failpoint::reach("handed_over");
+    }
+}
+
+/// Moves a group of one lane, again and again until each is answered or the process gives up.
+async fn move_all<H: Handler>(engine: &Engine<H>, lane: usize, leaving: Vec<Leaving>) {
+    let (mut entries, mut moves): (Vec<Entry>, Vec<Move>) = leaving
+        .into_iter()
+        .map(|Leaving { entry, to }| {
+            let one = Move { id: entry.id.clone(), deliveries: entry.deliveries, to };
+            (entry, one)
+        })
+        .unzip();
+    let mut pace = breaker::pace();
+    loop {
+        match engine.lanes[lane].hand_over(&moves).await {
+            Ok(answers) => {
+                answers.iter().for_each(|answer| count(engine, answer));
+                let held: Vec<bool> = answers.iter().map(|answer| matches!(answer, Moved::Refused(_))).collect();
+                retain(&mut entries, &held);
+                retain(&mut moves, &held);
+                if moves.is_empty() {
+                    return;
+                }
+            }
+            Err(error) => tracing::warn!(%error, jobs = moves.len(), "a hand-over failed; it is tried again"),
+        }
+        tokio::select! {
+            () = engine.give_up.cancelled() => return,
+            () = tokio::time::sleep(breaker::next(&mut pace)) => {}
+        }
+    }
+}
+
+fn retain<T>(items: &mut Vec<T>, keep: &[bool]) {
+    let mut keep = keep.iter();
+    items.retain(|_| keep.next().copied().unwrap_or(false));
+}
+
+fn count<H: Handler>(engine: &Engine<H>, answer: &Moved) {
+    let name = match answer {
+        Moved::Done => "moved",
+        Moved::NotOwner => "not_owner",
+        Moved::Gone => "gone",
+        Moved::Refused(reason) => {
+            tracing::warn!(reason, "Redis refused a hand-over; the entry is held");
+            "refused"
+        }
+    };
+    engine.process.metrics.hand_overs.get_or_create(&Engine::<H>::job_labels(name)).inc();
+}

@@ -1,0 +1,118 @@
+//! Reading new entries, and taking over those of consumers that went silent.
+
+use std::sync::Arc;
+
+use streams::Delivery;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::held::Entry;
+use super::{Engine, breaker, intake, watch};
+use crate::Handler;
+
+/// Entries read at once, at most.
+const READ: usize = 256;
+
+/// Reads new entries while there are free slots, nothing is out, and nothing downstream is full.
+pub(crate) async fn read<H: Handler>(engine: Arc<Engine<H>>, lane: usize) {
+    let mut reader = engine.lanes[lane].reader();
+    let mut pace = breaker::pace();
+    let shutdown = engine.process.shutdown.clone();
+    while !shutdown.is_cancelled() {
+        // Everything up to the read may be abandoned at shutdown; the read itself never is.
+        let slots = tokio::select! {
+            () = shutdown.cancelled() => break,
+            slots = free_slots(&engine) => slots,
+        };
+        match reader.read(slots.len()).await {
+            Ok(deliveries) => {
+                pace = breaker::pace();
+                let entries = hold(&engine, lane, deliveries, slots);
+                dispatch(&engine, entries);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "reading failed");
+                tokio::select! {
+                    () = shutdown.cancelled() => break,
+                    () = tokio::time::sleep(breaker::next(&mut pace)) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Waits for the first free slot, then takes what else is free, up to one read.
+async fn free_slots<H: Handler>(engine: &Engine<H>) -> Vec<OwnedSemaphorePermit> {
+    engine.breaker.closed().await;
+    watch::downstream_has_room(engine).await;
+    let mut slots = Vec::with_capacity(READ);
+    if let Ok(first) = Arc::clone(&engine.slots).acquire_owned().await {
+        slots.push(first);
+    }
+    while slots.len() < READ
+        && let Ok(slot) = Arc::clone(&engine.slots).try_acquire_owned()
+    {
+        slots.push(slot);
+    }
+    slots
+}
+
+fn hold<H: Handler>(
+    engine: &Engine<H>,
+    lane: usize,
+    deliveries: Vec<Delivery>,
+    slots: Vec<OwnedSemaphorePermit>,
+) -> Vec<Entry> {
+    deliveries
+        .into_iter()
+        .zip(slots)
+        .filter_map(|(delivery, slot)| engine.held.hold(lane, delivery, slot, &engine.give_up))
+        .collect()
+}
+
+fn dispatch<H: Handler>(engine: &Arc<Engine<H>>, entries: Vec<Entry>) {
+    if !entries.is_empty() {
+        crate::failpoint::reach("read");
+        tokio::spawn(intake::take_in(Arc::clone(engine), entries));
+    }
+}
+
+/// Takes over entries that nobody renewed for `takeover_after`. A suspect, which may crash its process, is taken
+/// only while no other suspect is held, so that one crash counts against one suspect.
+pub(crate) async fn take_over<H: Handler>(engine: Arc<Engine<H>>, lane: usize) {
+    let after = engine.config().takeover_after;
+    let mut every = tokio::time::interval(after / 3);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut cursor = String::from("0-0");
+    let shutdown = engine.process.shutdown.clone();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        loop {
+            engine.breaker.closed().await;
+            let slots = tokio::select! {
+                () = shutdown.cancelled() => return,
+                slots = free_slots(&engine) => slots,
+            };
+            let suspects = usize::from(!engine.held.has_suspect());
+            let claimed = match engine.lanes[lane].claim(after, &cursor, slots.len(), suspects).await {
+                Ok(claimed) => claimed,
+                Err(error) => {
+                    tracing::warn!(%error, "the takeover failed");
+                    break;
+                }
+            };
+            if !claimed.deliveries.is_empty() {
+                tracing::info!(entries = claimed.deliveries.len(), "took over entries of silent consumers");
+                engine.process.metrics.takeovers.get_or_create(&engine.labels()).inc_by(claimed.deliveries.len() as u64);
+            }
+            cursor = claimed.cursor;
+            let entries = hold(&engine, lane, claimed.deliveries, slots);
+            dispatch(&engine, entries);
+            if cursor == "0-0" {
+                break;
+            }
+        }
+    }
+}

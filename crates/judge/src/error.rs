@@ -1,0 +1,14 @@
+//! Why a trend cannot be judged. Permanent: an artifact is missing or of another shape.
+
+use model::Failure;
+
+/// A trend that cannot be judged.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot be judged: {0}")]
+pub(crate) struct JudgeError(#[from] pub(crate) Failure);
+
+impl From<JudgeError> for Failure {
+    fn from(error: JudgeError) -> Self {
+        Self { class: error.0.class, reason: error.to_string() }
+    }
+}

@@ -1,0 +1,191 @@
+//! The reconciler: runs whose job has been due for too long get it back if, and only if, it is in no stream.
+//!
+//! Counts are compared first: as many entries as running runs means that nothing is missing, most likely, and the paged
+//! read is postponed, five times at most, since stale entries can mask a missing job. The record is read before the
+//! stream, so a job that moves meanwhile is found where it went, or its re-added copy is behind and deleted unseen.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use fleet::{Process, Workflows};
+use model::{Job, JobKey, RunId};
+use record::{Lease, OutstandingRun};
+use tokio::time::Instant;
+
+use crate::config::Section;
+use crate::error::RoundError;
+
+/// Runs and entries read at once.
+const PAGE: usize = 1000;
+/// How often equal counts may postpone the paged read.
+const POSTPONED: u32 = 5;
+
+/// One stream, as the reconciler sees it: a worker type's partition.
+type Place = (String, u16);
+
+/// Reconciles until the process stops.
+pub(crate) async fn run(process: Process, config: Section) {
+    let mut reconciler = Reconciler {
+        workflows: Workflows::new(process.record.clone()),
+        lease: Lease { name: "reconciler", holder: process.consumer.clone() },
+        after: config.reconcile_after,
+        high_water: process.settings.shared.worker.high_water,
+        postponed: HashMap::new(),
+        process,
+    };
+    let every = (config.reconcile_after / 4).clamp(Duration::from_millis(200), Duration::from_secs(30));
+    loop {
+        tokio::select! {
+            () = reconciler.process.shutdown.cancelled() => break,
+            () = tokio::time::sleep(every) => {}
+        }
+        let began = Instant::now();
+        if let Err(error) = reconciler.round(every * 3).await {
+            tracing::warn!(%error, "a round of reconciling failed; the next one tries again");
+        }
+        tracing::debug!(took_ms = began.elapsed().as_millis(), "a round of reconciling");
+    }
+    if let Err(error) = reconciler.process.record.release(&reconciler.lease).await {
+        tracing::debug!(%error, "the lease expires by itself");
+    }
+}
+
+struct Reconciler {
+    process: Process,
+    workflows: Workflows,
+    lease: Lease,
+    after: Duration,
+    high_water: u64,
+    postponed: HashMap<Place, u32>,
+}
+
+/// The running runs of one place.
+#[derive(Default)]
+struct Expected {
+    running: u64,
+    overdue: u64,
+    steps: Vec<(String, String)>,
+}
+
+impl Reconciler {
+    async fn round(&mut self, lease: Duration) -> Result<(), RoundError> {
+        if !self.process.record.lease(&self.lease, lease.max(Duration::from_secs(5))).await? {
+            return Ok(());
+        }
+        let record = &self.process.record;
+        let raised = record.raise_overdue_escalations().await?;
+        if raised > 0 {
+            self.process.metrics.escalations_overdue.inc_by(raised);
+            tracing::warn!(raised, "escalations are past their due time");
+        }
+        let unknown = record.give_up_overdue_publications().await?;
+        if unknown > 0 {
+            tracing::warn!(unknown, "publications whose sender is gone are unknown: a person must settle them");
+        }
+        for (place, expected) in self.expected().await? {
+            if expected.overdue > 0 && self.is_suspicious(&place, &expected).await? {
+                self.restore(&place, &expected).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn expected(&self) -> Result<HashMap<Place, Expected>, RoundError> {
+        let mut places: HashMap<Place, Expected> = HashMap::new();
+        for count in self.process.record.running_counts(self.after).await? {
+            let workflow = self.workflows.get(&count.pipeline_version).await?;
+            let Some(step) = workflow.step(&count.step) else { continue };
+            let expected = places.entry((step.worker.to_string(), count.partition)).or_default();
+            expected.running += count.count;
+            expected.overdue += count.overdue;
+            expected.steps.push((count.pipeline_version, count.step));
+        }
+        Ok(places)
+    }
+
+    /// Whether the counts differ, or have been equal for so long that they are no longer believed.
+    async fn is_suspicious(&mut self, place: &Place, expected: &Expected) -> Result<bool, RoundError> {
+        let survey = self.process.streams.survey(&place.0, place.1).await?;
+        let postponed = self.postponed.entry(place.clone()).or_default();
+        if survey.stream + survey.retry == expected.running && *postponed < POSTPONED {
+            *postponed += 1;
+            return Ok(false);
+        }
+        *postponed = 0;
+        Ok(true)
+    }
+
+    /// Reads the overdue runs, then stream and retry set, and adds what is absent.
+    async fn restore(&self, place: &Place, expected: &Expected) -> Result<(), RoundError> {
+        let overdue = self.overdue(place, expected).await?;
+        let present = self.present(place).await?;
+        let mut room = self.high_water.saturating_sub(self.process.streams.survey(&place.0, place.1).await?.stream);
+        let mut added = 0;
+        for run in overdue.iter().filter(|run| !present.contains(&run.job.key)) {
+            if room == 0 {
+                tracing::warn!(worker = place.0, "the stream is full: the rest is added later");
+                break;
+            }
+            add(&self.process, &self.workflows, run).await?;
+            room -= 1;
+            added += 1;
+        }
+        if added > 0 {
+            self.process.metrics.reconciled.inc_by(added);
+            tracing::warn!(worker = place.0, added, "jobs that no stream had were added again");
+        }
+        Ok(())
+    }
+
+    async fn overdue(&self, place: &Place, expected: &Expected) -> Result<Vec<OutstandingRun>, RoundError> {
+        let (mut found, mut cursor): (Vec<OutstandingRun>, Option<RunId>) = (Vec::new(), None);
+        loop {
+            let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
+            let page =
+                self.process.record.overdue_runs(self.after, place.1, &expected.steps, cursor, limit).await?;
+            let Some(last) = page.last() else { return Ok(found) };
+            cursor = Some(last.job.key.run);
+            found.extend(page);
+        }
+    }
+
+    /// The jobs that stream and retry set hold. Entries that were delivered, and that nobody holds, are deleted.
+    async fn present(&self, place: &Place) -> Result<HashSet<JobKey>, RoundError> {
+        let (mut present, mut cursor) = (HashSet::new(), None);
+        loop {
+            let page = self.process.streams.page(&place.0, place.1, cursor, PAGE).await?;
+            for entry in &page.entries {
+                if entry.unheld {
+                    continue;
+                }
+                if let Ok(job) = Job::decode(&entry.fields) {
+                    present.insert(job.key);
+                }
+            }
+            let unheld: Vec<_> = page.entries.iter().filter(|e| e.unheld).map(|e| e.id.clone()).collect();
+            if !unheld.is_empty() {
+                let deleted = self.process.streams.delete_unheld(&place.0, place.1, &unheld).await?;
+                tracing::warn!(worker = place.0, deleted, "entries that nobody holds were deleted");
+            }
+            match page.next {
+                Some(next) => cursor = Some(next),
+                None => break,
+            }
+        }
+        present.extend(self.process.streams.waiting_retries(&place.0, place.1).await?.iter().map(|job| job.key));
+        Ok(present)
+    }
+}
+
+/// Adds a run's present job to the stream or, where it is not due yet, to the retry set.
+pub(crate) async fn add(process: &Process, workflows: &Workflows, run: &OutstandingRun) -> Result<(), RoundError> {
+    let workflow = workflows.get(&run.pipeline_version).await?;
+    let Some(step) = workflow.step(&run.job.step) else { return Ok(()) };
+    let worker = step.worker.as_str();
+    if run.due_in_ms == 0 {
+        process.streams.add(worker, run.partition, std::slice::from_ref(&run.job)).await?;
+    } else {
+        process.streams.add_retry(worker, run.partition, &run.job, Duration::from_millis(run.due_in_ms)).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! Resumption: a decision wakes the planner, which adds the run's present job. The entry only carries an id; what was
+//! decided is read from the record, so a forged entry decides nothing.
+
+use std::time::Duration;
+
+use fleet::{Process, Workflows};
+use model::EntryFields;
+use record::NewDeadLetter;
+use streams::{Delivery, HITL_RESOLUTION, PlannerStream};
+use uuid::Uuid;
+
+use crate::error::RoundError;
+use crate::reconcile;
+
+/// Entries read at once.
+const READ: usize = 64;
+/// Pause after trouble.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Resumes decided runs until the process stops.
+pub(crate) async fn run(process: Process) {
+    let workflows = Workflows::new(process.record.clone());
+    let mut stream = process.streams.planner_stream(HITL_RESOLUTION, &process.consumer);
+    while !process.shutdown.is_cancelled() {
+        if let Err(error) = round(&process, &workflows, &mut stream).await {
+            tracing::warn!(%error, "decisions could not be resumed; tried again");
+            tokio::select! {
+                () = process.shutdown.cancelled() => {}
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+}
+
+async fn round(process: &Process, workflows: &Workflows, stream: &mut PlannerStream) -> Result<(), RoundError> {
+    for delivery in stream.read(READ).await? {
+        match decided(&delivery.fields) {
+            Some(escalation) => resume(process, workflows, stream, &delivery, escalation).await?,
+            None => bury(process, &delivery, "it names no escalation").await?,
+        }
+        stream.acknowledge(&delivery.id).await?;
+    }
+    Ok(())
+}
+
+fn decided(fields: &EntryFields) -> Option<Uuid> {
+    let (_, value) = fields.iter().find(|(name, _)| name == b"escalation")?;
+    Uuid::parse_str(std::str::from_utf8(value).ok()?).ok()
+}
+
+async fn resume(
+    process: &Process,
+    workflows: &Workflows,
+    _stream: &PlannerStream,
+    delivery: &Delivery,
+    escalation: Uuid,
+) -> Result<(), RoundError> {
+    let Some(run) = process.record.resolved_run(escalation).await? else {
+        return bury(process, delivery, "it names an escalation that nobody resolved").await;
+    };
+    if let Some(outstanding) = process.record.present_job(run).await? {
+        reconcile::add(process, workflows, &outstanding).await?;
+        tracing::info!(run_id = %run, step = outstanding.job.step, "resumed after a decision");
+    }
+    Ok(())
+}
+
+async fn bury(process: &Process, delivery: &Delivery, reason: &str) -> Result<(), RoundError> {
+    tracing::warn!(entry = %delivery.id, reason, "dead letter");
+    process
+        .record
+        .bury(&NewDeadLetter {
+            stream: HITL_RESOLUTION.to_owned(),
+            entry_id: delivery.id.to_string(),
+            reason: reason.to_owned(),
+            fields: delivery.fields.clone(),
+        })
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! Why content cannot be published.
+
+use model::Failure;
+
+/// Content that cannot be published.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot be published: {0}")]
+pub(crate) struct PublisherError(#[from] pub(crate) Failure);
+
+impl From<PublisherError> for Failure {
+    fn from(error: PublisherError) -> Self {
+        Self { class: error.0.class, reason: error.to_string() }
+    }
+}

@@ -1,0 +1,95 @@
+//! The pool, the migrations, and the checks a process makes before it begins.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+use crate::Error;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// The schema version that this build reads and writes.
+pub const SCHEMA_VERSION: i64 = 1;
+
+/// The record: a handle that is cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub(crate) pool: PgPool,
+}
+
+impl Record {
+    /// Opens a pool of at most `connections`; the first connection is made now.
+    ///
+    /// # Errors
+    /// [`Error::Sql`] where the URL is wrong or nobody answers within 10 s. Unavailable.
+    pub async fn connect(url: &str, connections: u32) -> Result<Self, Error> {
+        let options = PgConnectOptions::from_str(url)
+            .map_err(Error::sql("the database URL"))?
+            .application_name("tidemill")
+            .statement_cache_capacity(200);
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(Duration::from_secs(10))
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await
+            .map_err(Error::sql("a connection"))?;
+        Ok(Self { pool })
+    }
+
+    /// Applies what is missing of the schema. Safe to call from several processes at once: an advisory lock orders
+    /// them.
+    ///
+    /// # Errors
+    /// [`Error::Schema`]; permanent unless the server went away.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        MIGRATIONS
+            .run(&self.pool)
+            .await
+            .map_err(|error| Error::Schema(format!("the schema could not be brought up to date: {error}")))
+    }
+
+    /// Refuses a schema of another version, and a server that would lose what it said was committed.
+    ///
+    /// # Errors
+    /// [`Error::Schema`], [`Error::Unfit`]: permanent, a person must act. [`Error::Sql`]: unavailable.
+    pub async fn check(&self) -> Result<(), Error> {
+        let present: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(Error::sql("the look-up of its schema"))?;
+        let version: i64 = if present {
+            sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success")
+                .fetch_one(&self.pool)
+                .await
+                .map_err(Error::sql("the look-up of its schema version"))?
+        } else {
+            0
+        };
+        if version != SCHEMA_VERSION {
+            return Err(Error::Schema(format!(
+                "the record's schema is version {version}, this build needs {SCHEMA_VERSION}: run `tidemill migrate`"
+            )));
+        }
+        let durability: String = sqlx::query_scalar("SHOW synchronous_commit")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(Error::sql("the look-up of synchronous_commit"))?;
+        if matches!(durability.as_str(), "off" | "local") {
+            return Err(Error::Unfit(format!(
+                "PostgreSQL runs with synchronous_commit = {durability}: what it calls committed could be lost; set it to on"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether the record answers.
+    ///
+    /// # Errors
+    /// [`Error::Sql`], unavailable.
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query("SELECT 1").execute(&self.pool).await.map_err(Error::sql("a ping"))?;
+        Ok(())
+    }
+}

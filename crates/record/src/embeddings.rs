@@ -1,0 +1,79 @@
+//! Stored vectors, read in commit order by a cursor that misses no late commit.
+
+use chrono::{DateTime, Utc};
+use model::RunId;
+use sqlx::Row;
+use uuid::Uuid;
+
+use crate::{Error, Record};
+
+/// Where a reader of vectors stands. Starts at the default; grows with every page.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EmbeddingCursor {
+    xid: String,
+    vector: Uuid,
+}
+
+/// A stored vector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredEmbedding {
+    /// The vector's id, which is its trend's.
+    pub vector_id: Uuid,
+    /// The run.
+    pub run: RunId,
+    /// The tenant.
+    pub tenant: String,
+    /// The model that made it.
+    pub model: String,
+    /// When the run's event was received.
+    pub received_at: DateTime<Utc>,
+    /// L2-normalised.
+    pub vector: Vec<f32>,
+}
+
+impl Record {
+    /// The next vectors after the cursor, received after `since`, at most `limit`. Rows of transactions that could
+    /// still commit late (at or above `pg_snapshot_xmin`) are left for the next call.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn embeddings_after(
+        &self,
+        cursor: &mut EmbeddingCursor,
+        since: DateTime<Utc>,
+        limit: i64,
+    ) -> Result<Vec<StoredEmbedding>, Error> {
+        let xid = if cursor.xid.is_empty() { "0" } else { &cursor.xid };
+        let rows = sqlx::query(
+            "SELECT vector_id, run_id, tenant, model, received_at, vector, xid::text AS xid FROM embedding_records
+             WHERE (xid, vector_id) > ($1::xid8, $2) AND xid < pg_snapshot_xmin(pg_current_snapshot())
+               AND status = 'succeeded' AND received_at > $3
+             ORDER BY xid, vector_id LIMIT $4",
+        )
+        .bind(xid)
+        .bind(cursor.vector)
+        .bind(since)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::sql("the vectors after a cursor"))?;
+        if let Some(last) = rows.last() {
+            *cursor = EmbeddingCursor { xid: last.get("xid"), vector: last.get("vector_id") };
+        }
+        Ok(rows
+            .iter()
+            .map(|row| StoredEmbedding {
+                vector_id: row.get("vector_id"),
+                run: RunId(row.get("run_id")),
+                tenant: row.get("tenant"),
+                model: row.get("model"),
+                received_at: row.get("received_at"),
+                vector: floats(row.get("vector")),
+            })
+            .collect())
+    }
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}

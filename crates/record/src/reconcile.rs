@@ -1,0 +1,145 @@
+//! What the reconciler reads: which open runs have been due for longer than they should.
+
+use std::time::Duration;
+
+use model::{Job, JobKey, RunId};
+use sqlx::Row;
+use uuid::Uuid;
+
+use crate::{Error, Record};
+
+/// A run that is `running` and should have a job in a stream or a retry set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutstandingRun {
+    /// The job it should have.
+    pub job: Job,
+    /// The workflow version, which says the step's worker.
+    pub pipeline_version: String,
+    /// The stream partition.
+    pub partition: u16,
+    /// Milliseconds until the job is due; 0 where it is due.
+    pub due_in_ms: u64,
+}
+
+/// How many running runs there are, by version, step and partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningCount {
+    /// The workflow version.
+    pub pipeline_version: String,
+    /// The step.
+    pub step: String,
+    /// The stream partition.
+    pub partition: u16,
+    /// How many.
+    pub count: u64,
+    /// How many of them were due longer ago than asked.
+    pub overdue: u64,
+}
+
+impl Record {
+    /// Counts running runs, and those due longer ago than `after`, by PostgreSQL's clock.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn running_counts(&self, after: Duration) -> Result<Vec<RunningCount>, Error> {
+        let rows = sqlx::query(
+            "SELECT pipeline_version, step, partition, count(*) AS count,
+                    count(*) FILTER (WHERE due_at < now() - $1 * interval '1 microsecond') AS overdue
+             FROM runs WHERE state = 'running' AND state IN ('running', 'waiting', 'parked') GROUP BY 1, 2, 3",
+        )
+        .bind(i64::try_from(after.as_micros()).unwrap_or(i64::MAX))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::sql("the count of running runs"))?;
+        Ok(rows
+            .iter()
+            .map(|row| RunningCount {
+                pipeline_version: row.get("pipeline_version"),
+                step: row.get("step"),
+                partition: row.get::<i16, _>("partition").unsigned_abs(),
+                count: row.get::<i64, _>("count").unsigned_abs(),
+                overdue: row.get::<i64, _>("overdue").unsigned_abs(),
+            })
+            .collect())
+    }
+
+    /// Running runs at these steps that were due longer ago than `after`, in id order after `cursor`.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn overdue_runs(
+        &self,
+        after: Duration,
+        partition: u16,
+        steps: &[(String, String)],
+        cursor: Option<RunId>,
+        limit: i64,
+    ) -> Result<Vec<OutstandingRun>, Error> {
+        let (versions, names): (Vec<&str>, Vec<&str>) =
+            steps.iter().map(|(version, step)| (version.as_str(), step.as_str())).unzip();
+        let rows = sqlx::query(
+            "SELECT r.run_id, r.seq, r.step, r.attempt, r.traceparent, r.enriched_trend_id, r.pipeline_version,
+                    r.partition, greatest(0, extract(epoch FROM r.due_at - now()) * 1000)::bigint AS due_in_ms
+             FROM runs r JOIN UNNEST($3::text[], $4::text[]) AS s(pipeline_version, step) USING (pipeline_version, step)
+             WHERE r.state = 'running' AND r.state IN ('running', 'waiting', 'parked')
+               AND r.due_at < now() - $1 * interval '1 microsecond' AND r.partition = $2 AND r.run_id > $5
+             ORDER BY r.run_id LIMIT $6",
+        )
+        .bind(i64::try_from(after.as_micros()).unwrap_or(i64::MAX))
+        .bind(partition.cast_signed())
+        .bind(versions)
+        .bind(names)
+        .bind(cursor.map_or(Uuid::nil(), |run| run.0))
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::sql("the overdue runs"))?;
+        Ok(rows.iter().map(read).collect())
+    }
+
+    /// The present job of a run, where it is running.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn present_job(&self, run: RunId) -> Result<Option<OutstandingRun>, Error> {
+        let row = sqlx::query(
+            "SELECT run_id, seq, step, attempt, traceparent, enriched_trend_id, pipeline_version, partition,
+                    greatest(0, extract(epoch FROM due_at - now()) * 1000)::bigint AS due_in_ms
+             FROM runs WHERE run_id = $1 AND state = 'running'",
+        )
+        .bind(run.0)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(Error::sql("the present job of a run"))?;
+        Ok(row.as_ref().map(read))
+    }
+
+    /// Raises the priority of open escalations that are past due; returns how many.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn raise_overdue_escalations(&self) -> Result<u64, Error> {
+        let raised = sqlx::query(
+            "UPDATE escalations SET priority = 'high' WHERE resolved_at IS NULL AND due_at < now() AND priority <> 'high'",
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(Error::sql("the raise of overdue escalations"))?;
+        Ok(raised.rows_affected())
+    }
+}
+
+fn read(row: &sqlx::postgres::PgRow) -> OutstandingRun {
+    OutstandingRun {
+        job: Job {
+            key: JobKey { run: RunId(row.get("run_id")), branch: 0, seq: row.get("seq") },
+            step: row.get("step"),
+            attempt: row.get("attempt"),
+            traceparent: row.get("traceparent"),
+            enriched_trend_id: row.get("enriched_trend_id"),
+        },
+        pipeline_version: row.get("pipeline_version"),
+        partition: row.get::<i16, _>("partition").unsigned_abs(),
+        due_in_ms: row.get::<i64, _>("due_in_ms").unsigned_abs(),
+    }
+}
