@@ -73,7 +73,7 @@ fn main() -> ExitCode {
 }
 
 fn run(files: &[PathBuf], thresholds: &Thresholds, least_r: &[f64]) -> Result<bool, String> {
-    if files.len() % 2 != 0 {
+    if !files.len().is_multiple_of(2) {
         return Err(format!("{} files given: each events file needs its ratings file", files.len()));
     }
     let analyser = Analyser::new(Config::default()).map_err(|e| e.to_string())?;

@@ -25,7 +25,7 @@ pub(crate) const USUAL: [&str; 25] = [
 /// No language could be told; ISO 639-2 has this code for it.
 const UNKNOWN: &str = "und";
 /// So much of a text is enough to tell its language, in bytes.
-const SAMPLE: usize = 2_000;
+const SAMPLE: usize = 1_000;
 /// At so many letters what letters say counts half.
 const HALF_TRUST: f64 = 40.0;
 /// Below this certainty no language is named.

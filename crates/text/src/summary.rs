@@ -10,7 +10,7 @@ use crate::stopwords;
 pub(crate) const MAX_CHARS: usize = 400;
 /// Only sentences from the head of a text are chosen.
 const CANDIDATES: usize = 100;
-/// Sentences of fewer words say too little to be chosen.
+/// Sentences of fewer content words score half: they say too little alone.
 const LEAST_WORDS: usize = 5;
 /// How much the first sentence's place counts, against 1 for its words.
 const PLACE: f64 = 0.5;
@@ -19,7 +19,7 @@ const PLACE: f64 = 0.5;
 ///
 /// A sentence's score is the mean frequency of its content words in the whole text (SumBasic, Nenkova and Vanderwende
 /// 2005, with frequencies relative to the commonest word) and a bonus for an early place, which news prose earns:
-/// `0.5 / (1 + index)`.
+/// `0.5 / (1 + index)`; a sentence of fewer than five content words scores half.
 pub(crate) fn of(sentences: &[&str], language: &str, count: usize) -> String {
     let heads = &sentences[..sentences.len().min(CANDIDATES)];
     let words: Vec<Vec<String>> = heads.iter().map(|sentence| content_words(sentence, language)).collect();
@@ -32,7 +32,7 @@ pub(crate) fn of(sentences: &[&str], language: &str, count: usize) -> String {
         let found = &words[index];
         let mean = found.iter().map(|w| frequency[w.as_str()] / top).sum::<f64>() / found.len().max(1) as f64;
         let short = if found.len() < LEAST_WORDS { 0.5 } else { 1.0 };
-        short * mean + PLACE / (1 + index) as f64
+        short * (mean + PLACE / (1 + index) as f64)
     };
     let mut order: Vec<(usize, f64)> = (0..heads.len()).map(|index| (index, score(index))).collect();
     order.sort_by(|a, b| b.1.total_cmp(&a.1));

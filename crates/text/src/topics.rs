@@ -21,6 +21,9 @@ const CANDIDATES: usize = 4;
 
 /// At most `count` topics, most telling first, of up to three words; no two share a word.
 pub(crate) fn of(text: &str, language: &str, count: usize) -> Vec<String> {
+    if count == 0 {
+        return Vec::new();
+    }
     let none = StopWords::default();
     let stop = stopwords::list(language).unwrap_or(&none);
     let config = yake_rust::Config { only_alphanumeric_and_hyphen: true, ..yake_rust::Config::default() };

@@ -7,14 +7,20 @@
 //!
 //! **What it cannot see**: anything that is meant and not said in a listed word (threats, contempt, dog whistles,
 //! sarcasm), who is spoken about (quoting, reporting or reclaiming a slur counts like using it), most languages but
-//! English, words in pictures and links. It undoes common disguises (`f u c k`, `sh1t`, look-alike letters), and now
-//! and then takes an innocent word for one.
+//! English, words in pictures and links. It undoes common disguises (`f u c k`, `sh1t`, look-alike letters). In doing so
+//! it reads digits as letters and across spaces, and found slurs in `in 1983` and `building, a`: one editorial in
+//! thirteen came out above 0.8. Hence a match that begins inside one word and ends in another is taken out, and the
+//! sentence is scored again. What hides behind other letters in that way is not seen.
 
 use rustrict::{Censor, Type};
 
 use crate::extract::guarded;
 use crate::sentences::pieces_within;
 
+/// Stands for what is censored; cleaned text has no control characters.
+const MASK: char = '\u{1}';
+/// So often false matches are taken out of one piece; what is left then counts.
+const MAX_PASSES: usize = 3;
 /// Longer sentences are looked at in pieces, in bytes: rustrict takes the square of the length of some.
 const MAX_PIECE: usize = 300;
 /// Categories and their weights.
@@ -29,12 +35,63 @@ pub(crate) fn of<'a>(texts: impl IntoIterator<Item = &'a str>) -> f64 {
 }
 
 fn one(text: &str) -> f64 {
+    let words: Vec<&str> = text.split(' ').filter(|word| !is_number(word)).collect();
+    let text = words.join(" ");
     let mut pieces = Vec::new();
-    pieces_within(text, MAX_PIECE, &mut pieces);
-    pieces
-        .into_iter()
-        .map(|piece| guarded(|| Censor::from_str(piece).analyze()).map_or(0.0, combine))
-        .fold(0.0, f64::max)
+    pieces_within(&text, MAX_PIECE, &mut pieces);
+    pieces.into_iter().map(|piece| guarded(|| piece_score(piece)).unwrap_or(0.0)).fold(0.0, f64::max)
+}
+
+/// Whether a word is a number: rustrict tries every letter that a digit may stand for, at great cost and to no use
+/// where there is no letter beside it. A single digit may be one of letters spaced out.
+fn is_number(word: &str) -> bool {
+    word.len() > 1 && word.contains(|c: char| c.is_ascii_digit()) && !word.contains(char::is_alphabetic)
+}
+
+/// The score without matches that begin within one word and end in another.
+fn piece_score(piece: &str) -> f64 {
+    let mut text = piece.to_owned();
+    for _ in 0..MAX_PASSES {
+        let mut censor = Censor::from_str(&text);
+        let found = censor.analyze();
+        if combine(found) == 0.0 {
+            return 0.0;
+        }
+        match without_straddling(&text) {
+            Some(rest) => text = rest,
+            None => return combine(found),
+        }
+    }
+    combine(Censor::from_str(&text).analyze())
+}
+
+/// The text without what was matched across words from within one; `None` where nothing was.
+fn without_straddling(text: &str) -> Option<String> {
+    let censored = Censor::from_str(text)
+        .with_censor_threshold(Type::ANY)
+        .with_censor_first_character_threshold(Type::ANY)
+        .with_censor_replacement(MASK)
+        .censor();
+    let (chars, masked): (Vec<char>, Vec<char>) = (text.chars().collect(), censored.chars().collect());
+    if chars.len() != masked.len() {
+        return None;
+    }
+    let mut rest = String::new();
+    let mut at = 0;
+    let mut dropped = false;
+    while at < chars.len() {
+        let length = masked[at..].iter().take_while(|c| **c == MASK).count();
+        let span = &chars[at..at + length];
+        let within_word = at > 0 && chars[at - 1].is_alphanumeric() && chars[at].is_alphanumeric();
+        if within_word && span.iter().any(|c| c.is_whitespace()) {
+            rest.push(' ');
+            dropped = true;
+        } else {
+            rest.extend(&chars[at..at + length.max(1)]);
+        }
+        at += length.max(1);
+    }
+    dropped.then_some(rest)
 }
 
 fn combine(found: Type) -> f64 {
@@ -63,6 +120,19 @@ mod tests {
         assert!(one("The assessment of Scunthorpe's class was passed on to the committee.") < 0.1);
         let swearing = one("what the fuck is this shit");
         assert!(swearing > 0.2 && swearing < 0.8, "{swearing}");
+    }
+
+    #[test]
+    fn a_match_from_within_one_word_into_another_is_none() {
+        for text in [
+            "Sales fell by half in 1983 and in 1979.",
+            "The building, a high-rise, burnt.",
+            "A film on doco on TV.",
+        ] {
+            assert!(one(text) < 0.5, "{text}: {}", one(text));
+        }
+        assert!(one("He sold it in 1983, you stupid bitch, kill yourself.") > 0.8);
+        assert!(one("so k i l l y o u r s e l f you b i t c h") > 0.5);
     }
 
     #[test]

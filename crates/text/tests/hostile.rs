@@ -83,6 +83,8 @@ fn text_that_costs_analysers_dear_is_survived() {
         ("swearing", "shit fuck "),
         ("spaced swearing", "s h i t "),
         ("numbers", "1.2.3,4 "),
+        ("digits for letters", "1e3t 4s5h0 n1 9g3r "),
+        ("single digits", "1 3 "),
         ("emoji", "😀👩\u{200d}👧"),
         ("different alphabets", "aбγ字かक"),
         ("hyphens", "a-b-c-"),

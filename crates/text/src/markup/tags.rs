@@ -73,10 +73,8 @@ const BLOCK: [&str; 53] = [
 ];
 
 /// More blocks, rare in feeds.
-const RARE: [&str; 12] = [
-    "area", "center", "embed", "legend", "map", "param", "source", "tfoot", "thead", "title", "track",
-    "video",
-];
+const RARE: [&str; 11] =
+    ["area", "embed", "legend", "map", "param", "source", "tfoot", "thead", "title", "track", "video"];
 
 /// Whether HTML has an element of this name; lower case.
 pub(super) fn is_known(name: &str) -> bool {
