@@ -1,0 +1,205 @@
+//! Conditions: CEL expressions over artifacts, facts and frozen values.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cel::common::ast::{EntryExpr, Expr, IdedExpr};
+use cel::{Context, Program};
+use serde_json::Value;
+
+/// Functions and operators beyond CEL's own that a condition may call.
+const FUNCTIONS: [&str; 12] = [
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "has",
+    "int",
+    "double",
+    "string",
+    "max",
+    "min",
+    "type",
+];
+
+/// A compiled condition.
+#[derive(Debug)]
+pub(crate) struct Condition {
+    source: String,
+    program: Program,
+    roots: BTreeSet<String>,
+    fields: BTreeSet<(String, String)>,
+}
+
+/// What a condition says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Held {
+    Yes,
+    No,
+    Errs(String),
+}
+
+impl Condition {
+    /// Compiles a condition and notes what it refers to.
+    pub(crate) fn compile(source: &str) -> Result<Self, String> {
+        let program =
+            Program::compile(source).map_err(|e| format!("`{source}` is no CEL expression: {e}"))?;
+        let mut found = References::default();
+        found.walk(program.expression(), &BTreeSet::new());
+        match found.unknown.pop() {
+            Some(function) => Err(format!("`{source}` calls the unknown function `{function}`")),
+            None => Ok(Self { source: source.to_owned(), program, roots: found.roots, fields: found.fields }),
+        }
+    }
+
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The variables it reads.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &str> {
+        self.roots.iter().map(String::as_str)
+    }
+
+    /// The fields it reads directly of variables, such as (`judge`, `confidence`).
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.fields.iter().map(|(root, field)| (root.as_str(), field.as_str()))
+    }
+
+    /// Evaluates it. Anything but a plain yes or no is an error: a missing field, a type that does not compare, a NaN.
+    pub(crate) fn evaluate(&self, variables: &BTreeMap<&str, &Value>) -> Held {
+        let mut context = Context::default();
+        for (name, value) in variables.iter().filter(|(name, _)| self.roots.contains(**name)) {
+            if let Err(error) = context.add_variable(*name, *value) {
+                return Held::Errs(format!("`{name}` cannot be read: {error}"));
+            }
+        }
+        if let Some((root, field)) = self.absent(variables) {
+            return Held::Errs(format!("`{root}.{field}` is absent"));
+        }
+        match self.program.execute(&context) {
+            Ok(cel::Value::Bool(true)) => Held::Yes,
+            Ok(cel::Value::Bool(false)) => Held::No,
+            Ok(other) => Held::Errs(format!("it gave {other:?}, not true or false")),
+            Err(error) => Held::Errs(error.to_string()),
+        }
+    }
+
+    /// A field that is read and is not there. (`null` counts as there: it is what "none" looks like.)
+    fn absent(&self, variables: &BTreeMap<&str, &Value>) -> Option<(&str, &str)> {
+        self.fields().find(|(root, field)| match variables.get(root) {
+            Some(Value::Object(map)) => !map.contains_key(*field),
+            _ => true,
+        })
+    }
+
+    /// The values of what it reads, for evidence.
+    pub(crate) fn evidence(&self, variables: &BTreeMap<&str, &Value>) -> Value {
+        let read = self.fields().map(|(root, field)| {
+            let value = variables.get(root).and_then(|root| root.get(field)).cloned().unwrap_or(Value::Null);
+            (format!("{root}.{field}"), value)
+        });
+        Value::Object(read.collect())
+    }
+}
+
+#[derive(Default)]
+struct References {
+    roots: BTreeSet<String>,
+    fields: BTreeSet<(String, String)>,
+    unknown: Vec<String>,
+}
+
+impl References {
+    /// Walks an expression; `bound` are the variables that macros bind.
+    fn walk(&mut self, expr: &IdedExpr, bound: &BTreeSet<String>) {
+        match &expr.expr {
+            Expr::Unspecified | Expr::Literal(_) => {}
+            Expr::Ident(name) => {
+                if !bound.contains(name) && !name.starts_with('@') {
+                    self.roots.insert(name.clone());
+                }
+            }
+            Expr::Select(select) => {
+                if let Expr::Ident(root) = &select.operand.expr
+                    && !bound.contains(root)
+                    && !select.test
+                {
+                    self.fields.insert((root.clone(), select.field.clone()));
+                }
+                self.walk(&select.operand, bound);
+            }
+            Expr::Call(call) => {
+                let name = call.func_name.as_str();
+                if name.chars().all(|c| c.is_ascii_alphanumeric()) && !FUNCTIONS.contains(&name) {
+                    self.unknown.push(name.to_owned());
+                }
+                call.target.iter().for_each(|target| self.walk(target, bound));
+                call.args.iter().for_each(|arg| self.walk(arg, bound));
+            }
+            Expr::List(list) => list.elements.iter().for_each(|item| self.walk(item, bound)),
+            Expr::Map(map) => map.entries.iter().for_each(|entry| self.walk_entry(&entry.expr, bound)),
+            Expr::Struct(structure) => {
+                structure.entries.iter().for_each(|entry| self.walk_entry(&entry.expr, bound));
+            }
+            Expr::Comprehension(c) => {
+                let mut inner = bound.clone();
+                inner.extend([c.iter_var.clone(), c.accu_var.clone()]);
+                inner.extend(c.iter_var2.clone());
+                self.walk(&c.iter_range, bound);
+                for part in [&c.accu_init, &c.loop_cond, &c.loop_step, &c.result] {
+                    self.walk(part, &inner);
+                }
+            }
+        }
+    }
+
+    fn walk_entry(&mut self, entry: &EntryExpr, bound: &BTreeSet<String>) {
+        match entry {
+            EntryExpr::StructField(field) => self.walk(&field.value, bound),
+            EntryExpr::MapEntry(entry) => {
+                self.walk(&entry.key, bound);
+                self.walk(&entry.value, bound);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn held(source: &str, judge: Value) -> Held {
+        let values = json!({ "max": 0.8 });
+        let variables = BTreeMap::from([("judge", &judge), ("values", &values)]);
+        Condition::compile(source).unwrap().evaluate(&variables)
+    }
+
+    #[test]
+    fn a_condition_says_yes_or_no_or_errs_and_never_passes_what_it_cannot_read() {
+        let condition = "judge.score > values.max";
+        assert_eq!(held(condition, json!({ "score": 0.9 })), Held::Yes);
+        assert_eq!(held(condition, json!({ "score": 0.8 })), Held::No);
+        assert_eq!(held(condition, json!({ "score": 1 })), Held::Yes);
+        for bad in [
+            json!({}),
+            json!({ "score": null }),
+            json!({ "score": "high" }),
+            json!({ "score": [] }),
+            json!(null),
+        ] {
+            assert!(matches!(held(condition, bad.clone()), Held::Errs(_)), "{bad}");
+        }
+        assert!(matches!(held("judge.score", json!({ "score": 1 })), Held::Errs(_)));
+    }
+
+    #[test]
+    fn unknown_functions_are_found_before_anything_runs_and_bound_variables_are_no_references() {
+        assert!(Condition::compile("launch(judge.score)").unwrap_err().contains("launch"));
+        assert!(Condition::compile("judge.score >").is_err());
+        let condition = Condition::compile("judge.list.exists(x, x.bad) && size(content.tags) > 1").unwrap();
+        assert_eq!(condition.roots().collect::<Vec<_>>(), ["content", "judge"]);
+    }
+}
