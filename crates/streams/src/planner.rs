@@ -1,0 +1,82 @@
+//! Streams outside the partitions that the planner reads: add first, then acknowledge.
+
+use std::time::Duration;
+
+use crate::names::group_of;
+use crate::{Delivery, EntryId, Error, Reader, Streams};
+
+/// An entry that another planner has not acknowledged for this long is taken over.
+const TAKEOVER: Duration = Duration::from_secs(30);
+
+/// A planner stream, as one planner sees it.
+#[derive(Debug)]
+pub struct PlannerStream {
+    streams: Streams,
+    key: String,
+    group: String,
+    consumer: String,
+    reader: Reader,
+}
+
+impl Streams {
+    /// A planner stream, as one planner sees it.
+    #[must_use]
+    pub fn planner_stream(&self, name: &str, consumer: &str) -> PlannerStream {
+        let (key, group) = (self.inner.names.plain(name), group_of(name));
+        let reader = Reader::new(self.clone(), key.clone(), group.clone(), consumer.to_owned());
+        PlannerStream { streams: self.clone(), key, group, consumer: consumer.to_owned(), reader }
+    }
+}
+
+impl PlannerStream {
+    /// New entries, and those that another planner left behind; none after a second without any.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn read(&mut self, count: usize) -> Result<Vec<Delivery>, Error> {
+        let left = self.take_over(count).await?;
+        if left.is_empty() { self.reader.read(count).await } else { Ok(left) }
+    }
+
+    async fn take_over(&self, count: usize) -> Result<Vec<Delivery>, Error> {
+        let mut call = self.streams.inner.scripts.claim.key(&self.key);
+        call.arg(&self.group)
+            .arg(&self.consumer)
+            .arg(crate::lane::millis(TAKEOVER))
+            .arg("0-0")
+            .arg(count)
+            .arg(i64::MAX)
+            .arg(count);
+        let mut connection = self.streams.connection("a takeover").await?;
+        let answer = call.invoke_async(&mut connection).await.map_err(Error::redis("a takeover"));
+        match answer {
+            Err(error) if error.is_no_group() => {
+                self.streams.make_group(&self.key, &self.group).await?;
+                Ok(vec![])
+            }
+            answer => Ok(crate::lane::claimed(answer?).map(|claimed| claimed.deliveries).unwrap_or_default()),
+        }
+    }
+
+    /// Acknowledges and deletes an entry whose work is done.
+    ///
+    /// # Errors
+    /// Unavailable: the entry is read again, and its work is idempotent.
+    pub async fn acknowledge(&self, id: &EntryId) -> Result<(), Error> {
+        let mut connection = self.streams.connection("an acknowledgement").await?;
+        redis::pipe()
+            .atomic()
+            .cmd("XACK")
+            .arg(&self.key)
+            .arg(&self.group)
+            .arg(&id.0)
+            .ignore()
+            .cmd("XDEL")
+            .arg(&self.key)
+            .arg(&id.0)
+            .ignore()
+            .query_async(&mut connection)
+            .await
+            .map_err(Error::redis("an acknowledgement"))
+    }
+}
