@@ -1,0 +1,272 @@
+//! A private PostgreSQL.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::unistd::{Uid, User};
+
+use crate::Error;
+use crate::server::{READY, Signal, find, log_tail, private_folder, reachable, short_name, socket_folder};
+use crate::spawn::{Supervised, start, with_death_signal};
+
+/// How a private PostgreSQL runs.
+#[derive(Debug, Clone)]
+pub struct PostgresOptions {
+    /// Where it keeps its data, socket and log.
+    pub folder: PathBuf,
+    /// Whether commits reach the disk. `false` is for tests alone.
+    pub durable: bool,
+    /// More settings, such as `("max_connections", "50")`.
+    pub extra: Vec<(String, String)>,
+}
+
+/// A private PostgreSQL with a database `tidemill`.
+#[derive(Debug)]
+pub struct PrivatePostgres {
+    options: PostgresOptions,
+    place: Place,
+    server: Supervised,
+}
+
+/// Where the server runs, and as whom.
+#[derive(Debug, Clone)]
+struct Place {
+    programs: PathBuf,
+    data: PathBuf,
+    sockets: PathBuf,
+    log: PathBuf,
+    /// PostgreSQL refuses to run as root: then as this user.
+    user: Option<User>,
+}
+
+const SOCKET: &str = ".s.PGSQL.5432";
+
+impl PrivatePostgres {
+    /// Makes the data folder where it is missing, starts the server and waits until it answers.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn start(options: PostgresOptions) -> Result<Self, Error> {
+        let place = Place::prepare(&options.folder)?;
+        if !place.data.join("PG_VERSION").exists() {
+            place.initialise()?;
+        }
+        let server = place.launch(&options)?;
+        let mut postgres = Self { options, place, server };
+        postgres.wait_ready().await?;
+        postgres.create_database("tidemill")?;
+        Ok(postgres)
+    }
+
+    /// The URL of its database `tidemill`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.url_of("tidemill")
+    }
+
+    /// The URL of a database.
+    #[must_use]
+    pub fn url_of(&self, database: &str) -> String {
+        format!("postgres://tidemill@localhost/{database}?host={}", self.place.sockets.display())
+    }
+
+    /// Makes a database, unless it is there.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn create_database(&self, name: &str) -> Result<(), Error> {
+        let exists = self.sql("postgres", &format!("SELECT 1 FROM pg_database WHERE datname = '{name}'"))?;
+        if exists.trim().is_empty() {
+            self.sql("postgres", &format!("CREATE DATABASE {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Runs SQL through `psql`; returns what it prints, unaligned.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] with what `psql` said.
+    pub fn sql(&self, database: &str, sql: &str) -> Result<String, Error> {
+        let output = Command::new(self.place.programs.join("psql"))
+            .args([
+                "-X",
+                "-A",
+                "-t",
+                "-q",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-U",
+                "tidemill",
+                "-d",
+                database,
+                "-c",
+                sql,
+            ])
+            .arg("-h")
+            .arg(&self.place.sockets)
+            .output()
+            .map_err(|source| Error::Start { program: "psql".to_owned(), source })?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(Error::NotReady {
+            what: "PostgreSQL",
+            why: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        })
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.server.id()
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.server.ended().is_some()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&mut self, signal: Signal) {
+        self.server.signal(signal);
+    }
+
+    /// Stops it (fast shutdown: clients are sent away, commits kept).
+    pub async fn stop(&mut self) {
+        self.server.stop(Signal::SIGINT, Duration::from_secs(20)).await;
+    }
+
+    /// Stops it without a checkpoint, as a crash would.
+    pub async fn kill(&mut self) {
+        self.server.stop(Signal::SIGQUIT, Duration::from_secs(10)).await;
+    }
+
+    /// Starts it again, on the same folder.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn restart(&mut self) -> Result<(), Error> {
+        self.stop().await;
+        self.server = self.place.launch(&self.options)?;
+        self.wait_ready().await
+    }
+
+    async fn wait_ready(&mut self) -> Result<(), Error> {
+        let until = tokio::time::Instant::now() + READY;
+        while tokio::time::Instant::now() < until && self.server.ended().is_none() {
+            if self.place.sockets.join(SOCKET).exists() && self.sql("postgres", "SELECT 1").is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Err(Error::NotReady { what: "PostgreSQL", why: log_tail(&self.place.log) })
+    }
+}
+
+impl Place {
+    fn prepare(folder: &Path) -> Result<Self, Error> {
+        let folder = std::path::absolute(folder).map_err(Error::folder(folder))?;
+        std::fs::create_dir_all(&folder).map_err(Error::folder(&folder))?;
+        let user = if Uid::effective().is_root() { other_user() } else { None };
+        // Another user may not be let through to the folder: then the data stands where everyone may pass.
+        let base = match &user {
+            Some(user) if !reachable(&folder.join("x"), user.uid.as_raw()) => {
+                PathBuf::from("/var/tmp").join(format!("tidemill-{}", short_name(&folder)))
+            }
+            _ => folder,
+        };
+        let sockets = socket_folder(&base, SOCKET);
+        for path in [&base, &sockets] {
+            private_folder(path)?;
+            if let Some(user) = &user {
+                std::os::unix::fs::chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+                    .map_err(Error::folder(path))?;
+            }
+        }
+        let programs = find("initdb", "postgresql", &debian_folders())?;
+        // `initdb` in PATH may be a link; the other programs stand beside what it points to.
+        let programs = programs.canonicalize().unwrap_or(programs);
+        let programs = programs.parent().map(Path::to_owned).unwrap_or_default();
+        Ok(Self { programs, data: base.join("data"), log: base.join("postgres.log"), sockets, user })
+    }
+
+    fn command(&self, program: &str, death: &str) -> Command {
+        let program = self.programs.join(program);
+        let user = self.user.as_ref().map(|user| user.name.as_str());
+        let mut command = with_death_signal(&program.display().to_string(), death, user);
+        command.stdin(Stdio::null()).env("LC_ALL", "C.UTF-8").current_dir("/");
+        command
+    }
+
+    fn initialise(&self) -> Result<(), Error> {
+        // A start that was interrupted may have left half a folder.
+        if self.data.exists() {
+            std::fs::remove_dir_all(&self.data).map_err(Error::folder(&self.data))?;
+        }
+        let mut command = self.command("initdb", "KILL");
+        command.arg("-D").arg(&self.data).args([
+            "-U",
+            "tidemill",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "-N",
+        ]);
+        let output =
+            command.output().map_err(|source| Error::Start { program: "initdb".to_owned(), source })?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(Error::NotReady {
+            what: "initdb",
+            why: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        })
+    }
+
+    fn launch(&self, options: &PostgresOptions) -> Result<Supervised, Error> {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .map_err(Error::folder(&self.log))?;
+        let again = log.try_clone().map_err(Error::folder(&self.log))?;
+        // A server that was killed leaves its lock file; the process it names may be anyone by now. Nobody else uses
+        // the folder: the fleet's own lock sees to that.
+        let stale = self.data.join("postmaster.pid");
+        if stale.exists() && !self.is_served() {
+            std::fs::remove_file(&stale).map_err(Error::folder(&stale))?;
+        }
+        let mut command = self.command("postgres", "INT");
+        command.arg("-D").arg(&self.data).arg("-k").arg(&self.sockets).args(["-h", ""]);
+        let durable = if options.durable { "on" } else { "off" };
+        let fixed = [("fsync", durable), ("full_page_writes", durable), ("max_connections", "200")];
+        let extra = options.extra.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in fixed.into_iter().chain(extra) {
+            command.arg("-c").arg(format!("{name}={value}"));
+        }
+        command.stdout(log).stderr(again);
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        start(command, "postgres")
+    }
+
+    fn is_served(&self) -> bool {
+        std::os::unix::net::UnixStream::connect(self.sockets.join(SOCKET)).is_ok()
+    }
+}
+
+fn other_user() -> Option<User> {
+    ["postgres", "nobody"].iter().find_map(|name| User::from_name(name).ok().flatten())
+}
+
+/// Where Debian keeps the servers' programs, newest first.
+fn debian_folders() -> Vec<PathBuf> {
+    let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).collect())
+        .unwrap_or_default();
+    versions.sort();
+    versions.reverse();
+    versions
+}
