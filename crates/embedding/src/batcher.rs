@@ -47,7 +47,8 @@ impl Batcher {
 
 /// Embeds a batch. Where it fails for good as a whole, each text is tried alone, so that one cannot fail the others.
 async fn embed(embedder: &dyn Embedder, batch: Vec<Asked>) {
-    let (texts, answers): (Vec<String>, Vec<_>) = batch.into_iter().map(|asked| (asked.text, asked.answer)).unzip();
+    let (texts, answers): (Vec<String>, Vec<_>) =
+        batch.into_iter().map(|asked| (asked.text, asked.answer)).unzip();
     let vectors = match embedder.embed(&texts).await {
         Ok(vectors) => vectors.into_iter().map(Ok).collect::<Vec<_>>(),
         Err(error) if error.class() == vectors::Class::Permanent && texts.len() > 1 => {

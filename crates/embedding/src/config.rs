@@ -130,9 +130,14 @@ impl Section {
     fn endpoint(&self) -> Result<Arc<dyn Embedder>, Fault> {
         let endpoint = &self.openai;
         let api_key = match &endpoint.api_key_file {
-            Some(file) => Some(std::fs::read_to_string(file).map(|key| key.trim().to_owned()).map_err(|e| {
-                Fault::usage(format!("embedding.openai.api_key_file: {} cannot be read: {e}", file.display()))
-            })?),
+            Some(file) => {
+                Some(std::fs::read_to_string(file).map(|key| key.trim().to_owned()).map_err(|e| {
+                    Fault::usage(format!(
+                        "embedding.openai.api_key_file: {} cannot be read: {e}",
+                        file.display()
+                    ))
+                })?)
+            }
             None => endpoint.api_key.clone(),
         };
         let made = OpenAi::new(OpenAiConfig {
@@ -142,7 +147,7 @@ impl Section {
             api_key,
             timeout: endpoint.timeout,
             max_batch: self.batch,
-            ..OpenAiConfig::default()
+            request_dimensions: false,
         });
         match made {
             Ok(embedder) => Ok(Arc::new(embedder)),

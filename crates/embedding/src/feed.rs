@@ -41,10 +41,14 @@ impl Feed {
     }
 
     async fn catch_up(&mut self) -> Result<i64, String> {
-        let since = chrono::Utc::now() - chrono::TimeDelta::from_std(self.max_age).unwrap_or(chrono::TimeDelta::MAX);
+        let since =
+            chrono::Utc::now() - chrono::TimeDelta::from_std(self.max_age).unwrap_or(chrono::TimeDelta::MAX);
         let mut cursor = self.cursor.clone();
-        let stored =
-            self.record.embeddings_after(&mut cursor, since, PAGE).await.map_err(|error| error.to_string())?;
+        let stored = self
+            .record
+            .embeddings_after(&mut cursor, since, PAGE)
+            .await
+            .map_err(|error| error.to_string())?;
         let page = i64::try_from(stored.len()).unwrap_or(PAGE);
         let entries: Vec<Entry> = stored
             .into_iter()

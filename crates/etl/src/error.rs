@@ -9,7 +9,9 @@ pub(crate) enum EtlError {
     Payload(#[from] model::EventError),
     #[error("the payload has neither a `title` nor a `body`")]
     NoText,
-    #[error("`published_at` is `{0}`, which is no date between 1900 and ten years from now (RFC 3339, such as 2026-01-31T09:00:00Z)")]
+    #[error(
+        "`published_at` is `{0}`, which is no date between 1900 and ten years from now (RFC 3339, such as 2026-01-31T09:00:00Z)"
+    )]
     PublishedAt(String),
     #[error("`url` is `{0}`, which is no http or https address")]
     Url(String),

@@ -12,7 +12,8 @@ use crate::config::Section;
 use crate::error::EtlError;
 
 /// The rule that led to the measures, for `worker_output_prompt`.
-const RULE: &str = "text: normalise, detect language, VADER sentiment, rustrict toxicity, keywords, extractive summary";
+const RULE: &str =
+    "text: normalise, detect language, VADER sentiment, rustrict toxicity, keywords, extractive summary";
 
 pub(crate) struct Etl {
     analyser: Arc<Analyser>,
@@ -22,7 +23,8 @@ pub(crate) struct Etl {
 
 impl Etl {
     pub(crate) fn new(config: &Section) -> Result<Self, Fault> {
-        let analyser = Analyser::new(config.text.clone()).map_err(|e| Fault::usage(format!("etl.text: {e}")))?;
+        let analyser =
+            Analyser::new(config.text.clone()).map_err(|e| Fault::usage(format!("etl.text: {e}")))?;
         Ok(Self { analyser: Arc::new(analyser), cores: Semaphore::new(config.threads.max(1)) })
     }
 
@@ -112,10 +114,13 @@ fn published_at(payload: &Payload, received_at: DateTime<Utc>) -> Result<Option<
 }
 
 fn checked_url(payload: &Payload) -> Result<Option<String>, EtlError> {
-    let Some(text) = payload.url.as_deref().map(str::trim).filter(|url| !url.is_empty()) else { return Ok(None) };
+    let Some(text) = payload.url.as_deref().map(str::trim).filter(|url| !url.is_empty()) else {
+        return Ok(None);
+    };
     let plain = text.len() <= 2048 && !text.chars().any(|c| c.is_control() || c.is_whitespace());
     let web = ["http://", "https://"].iter().any(|scheme| {
-        text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)) && text.len() > scheme.len()
+        text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+            && text.len() > scheme.len()
     });
     if plain && web { Ok(Some(text.to_owned())) } else { Err(EtlError::Url(text.chars().take(80).collect())) }
 }
@@ -130,11 +135,17 @@ mod tests {
 
     #[test]
     fn absurd_dates_and_addresses_are_refused_with_the_value_shown() {
-        for date in ["yesterday", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2026-02-30T00:00:00Z", ""] {
-            let error = published_at(&payload(&format!(r#"{{"published_at":"{date}"}}"#)), Utc::now()).unwrap_err();
+        for date in ["yesterday", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2026-02-30T00:00:00Z", ""]
+        {
+            let error =
+                published_at(&payload(&format!(r#"{{"published_at":"{date}"}}"#)), Utc::now()).unwrap_err();
             assert!(error.to_string().contains(date), "{error}");
         }
-        assert!(published_at(&payload(r#"{"published_at":"2026-01-31T09:00:00+02:00"}"#), Utc::now()).unwrap().is_some());
+        assert!(
+            published_at(&payload(r#"{"published_at":"2026-01-31T09:00:00+02:00"}"#), Utc::now())
+                .unwrap()
+                .is_some()
+        );
         for url in ["javascript:alert(1)", "http://", "https://a b", "ftp://x"] {
             assert!(checked_url(&payload(&format!(r#"{{"url":"{url}"}}"#))).is_err(), "{url}");
         }

@@ -14,7 +14,10 @@ use crate::{Fault, Process};
 ///
 /// # Errors
 /// [`Fault`] where the address is wrong (usage) or busy (unavailable).
-pub(crate) async fn serve(process: &Process, stopped: CancellationToken) -> Result<std::net::SocketAddr, Fault> {
+pub(crate) async fn serve(
+    process: &Process,
+    stopped: CancellationToken,
+) -> Result<std::net::SocketAddr, Fault> {
     let address = &process.settings.shared.admin.address;
     let listener = TcpListener::bind(address).await.map_err(|e| {
         Fault::unavailable(format!(

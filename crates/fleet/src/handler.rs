@@ -31,13 +31,23 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Performs the planned effect. Called at most once per claim, after the claim is committed, and dropped at the
     /// effect's timeout.
-    fn perform(&self, _job: &JobContext, effect: &Effect, _key: Sha256Digest) -> impl Future<Output = EffectResult> + Send {
-        let reason = format!("{} performs no effects, yet one was planned for {}", Self::WORKER, effect.outlet);
+    fn perform(
+        &self,
+        _job: &JobContext,
+        effect: &Effect,
+        _key: Sha256Digest,
+    ) -> impl Future<Output = EffectResult> + Send {
+        let reason =
+            format!("{} performs no effects, yet one was planned for {}", Self::WORKER, effect.outlet);
         async move { EffectResult::NotSent(Failure::permanent(reason)) }
     }
 
     /// Asks the effect's outlet whether it has the key.
-    fn ask(&self, _effect: &Effect, _key: Sha256Digest) -> impl Future<Output = Result<Known, Failure>> + Send {
+    fn ask(
+        &self,
+        _effect: &Effect,
+        _key: Sha256Digest,
+    ) -> impl Future<Output = Result<Known, Failure>> + Send {
         async { Ok(Known::CannotTell) }
     }
 
@@ -103,8 +113,9 @@ impl JobContext {
             .find(|(n, _)| n == name)
             .map(|(_, body)| body)
             .ok_or_else(|| Failure::permanent(format!("run {} has no artifact `{name}`", self.run)))?;
-        serde_json::from_str(text)
-            .map_err(|e| Failure::permanent(format!("artifact `{name}` of run {} cannot be read: {e}", self.run)))
+        serde_json::from_str(text).map_err(|e| {
+            Failure::permanent(format!("artifact `{name}` of run {} cannot be read: {e}", self.run))
+        })
     }
 
     /// The run's present content.

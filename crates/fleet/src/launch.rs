@@ -64,12 +64,16 @@ where
          Any key of the reference configuration may also be given as TIDEMILL_<SECTION>__<KEY>.\n\
          Exit codes: 0 stopped as asked, 64 bad usage or configuration, 69 a service is missing or unfit, 70 a bug."
     );
-    let command = Flags::command().name(binary.clone()).version(version).about(about).after_help(example);
+    let command = Flags::command().bin_name(binary.clone()).version(version).about(about).after_help(example);
     let flags = match command.try_get_matches().and_then(|m| Flags::from_arg_matches(&m)) {
         Ok(flags) => flags,
         Err(error) => {
             let code = if error.use_stderr() { FaultKind::Usage as u8 } else { 0 };
-            return if error.print().is_ok() { ExitCode::from(code) } else { ExitCode::from(FaultKind::Bug as u8) };
+            return if error.print().is_ok() {
+                ExitCode::from(code)
+            } else {
+                ExitCode::from(FaultKind::Bug as u8)
+            };
         }
     };
     // Every reqwest client needs a provider; a second installation, by a test, is no fault.

@@ -116,7 +116,11 @@ impl Metrics {
         registry.register("events_accepted", "Events accepted", m.events_accepted.clone());
         registry.register("events_refused", "Events refused at the door", m.events_refused.clone());
         registry.register("reconciled_jobs", "Jobs the reconciler added", m.reconciled.clone());
-        registry.register("escalations_overdue", "Escalations past their due time", m.escalations_overdue.clone());
+        registry.register(
+            "escalations_overdue",
+            "Escalations past their due time",
+            m.escalations_overdue.clone(),
+        );
         metrics.registry = Arc::new(registry);
         metrics
     }

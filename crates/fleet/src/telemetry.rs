@@ -28,7 +28,8 @@ pub(crate) fn start(name: &str, log: &Log) -> Result<Telemetry, Fault> {
         LogFormat::Text => lines.boxed(),
     };
     let provider = exporter()?.map(|exporter| {
-        let resource = opentelemetry_sdk::Resource::builder().with_service_name(format!("tidemill-{name}")).build();
+        let resource =
+            opentelemetry_sdk::Resource::builder().with_service_name(format!("tidemill-{name}")).build();
         SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build()
     });
     let spans = provider

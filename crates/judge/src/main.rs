@@ -3,5 +3,10 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    fleet::launch("judge", env!("CARGO_PKG_VERSION"), "Reports whether content may go out", tidemill_judge::run)
+    fleet::launch(
+        "judge",
+        env!("CARGO_PKG_VERSION"),
+        "Reports whether content may go out",
+        tidemill_judge::run,
+    )
 }

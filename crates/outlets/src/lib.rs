@@ -1,1 +1,61 @@
-//! Publishing adapters.
+//! Outlets: where approved content goes out.
+//!
+//! [`Outlet`] is the seam; [`Files`] writes posts and a feed to a folder. An outlet is called at most once per claim in
+//! the ledger; what it answers must be true: "rejected" and "not sent" mean that nothing went out.
+
+mod files;
+
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+use model::{Content, EffectResult, Failure, RunId, Sha256Digest};
+
+pub use files::{Files, FilesConfig};
+
+/// One content on its way out.
+#[derive(Debug, Clone, Copy)]
+pub struct Post<'a> {
+    /// The publication key, 64 hexadecimal characters: the same for every try.
+    pub key: &'a str,
+    /// The content: plain text throughout, to be escaped for the outlet's medium.
+    pub content: &'a Content,
+    /// Digest of the content, what its approval is bound to.
+    pub sha256: Sha256Digest,
+    /// The date that the post carries.
+    pub published_at: DateTime<Utc>,
+    /// The run.
+    pub run: RunId,
+    /// The event's source.
+    pub source: &'a str,
+}
+
+/// What an outlet knows of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// It has it.
+    Delivered {
+        /// Its own reference.
+        reference: String,
+    },
+    /// It does not have it.
+    Absent,
+    /// It cannot be asked.
+    CannotTell,
+}
+
+/// Sends posts.
+pub trait Outlet: Send + Sync + std::fmt::Debug {
+    /// Whether the outlet itself makes one post of two with the same key.
+    fn deduplicates(&self) -> bool;
+
+    /// Sends a post. May be dropped at its timeout; what it did by then, [`Outlet::ask`] tells.
+    fn deliver<'a>(&'a self, post: &'a Post<'a>) -> BoxFuture<'a, EffectResult>;
+
+    /// Asks whether the outlet has a key.
+    ///
+    /// # Errors
+    /// Transient where it cannot be asked now.
+    fn ask<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Known, Failure>>;
+
+    /// What would be sent, for a dry run.
+    fn preview(&self, post: &Post<'_>) -> serde_json::Value;
+}

@@ -54,8 +54,9 @@ fn workflows(config: &Section) -> Result<BTreeMap<String, Workflow>, Fault> {
     let none = BTreeMap::new();
     let mut documents = vec![("the built-in workflow".to_owned(), rails::builtin_trend().to_owned())];
     for file in &config.workflows {
-        let text = std::fs::read_to_string(file)
-            .map_err(|e| Fault::usage(format!("planner.workflows: {} cannot be read: {e}", file.display())))?;
+        let text = std::fs::read_to_string(file).map_err(|e| {
+            Fault::usage(format!("planner.workflows: {} cannot be read: {e}", file.display()))
+        })?;
         documents.push((file.display().to_string(), text));
     }
     let mut workflows = BTreeMap::new();

@@ -80,7 +80,10 @@ impl Reconciler {
         }
         let unknown = record.give_up_overdue_publications().await?;
         if unknown > 0 {
-            tracing::warn!(unknown, "publications whose sender is gone are unknown: a person must settle them");
+            tracing::warn!(
+                unknown,
+                "publications whose sender is gone are unknown: a person must settle them"
+            );
         }
         for (place, expected) in self.expected().await? {
             if expected.overdue > 0 && self.is_suspicious(&place, &expected).await? {
@@ -119,7 +122,8 @@ impl Reconciler {
     async fn restore(&self, place: &Place, expected: &Expected) -> Result<(), RoundError> {
         let overdue = self.overdue(place, expected).await?;
         let present = self.present(place).await?;
-        let mut room = self.high_water.saturating_sub(self.process.streams.survey(&place.0, place.1).await?.stream);
+        let mut room =
+            self.high_water.saturating_sub(self.process.streams.survey(&place.0, place.1).await?.stream);
         let mut added = 0;
         for run in overdue.iter().filter(|run| !present.contains(&run.job.key)) {
             if room == 0 {
@@ -172,20 +176,28 @@ impl Reconciler {
                 None => break,
             }
         }
-        present.extend(self.process.streams.waiting_retries(&place.0, place.1).await?.iter().map(|job| job.key));
+        present
+            .extend(self.process.streams.waiting_retries(&place.0, place.1).await?.iter().map(|job| job.key));
         Ok(present)
     }
 }
 
 /// Adds a run's present job to the stream or, where it is not due yet, to the retry set.
-pub(crate) async fn add(process: &Process, workflows: &Workflows, run: &OutstandingRun) -> Result<(), RoundError> {
+pub(crate) async fn add(
+    process: &Process,
+    workflows: &Workflows,
+    run: &OutstandingRun,
+) -> Result<(), RoundError> {
     let workflow = workflows.get(&run.pipeline_version).await?;
     let Some(step) = workflow.step(&run.job.step) else { return Ok(()) };
     let worker = step.worker.as_str();
     if run.due_in_ms == 0 {
         process.streams.add(worker, run.partition, std::slice::from_ref(&run.job)).await?;
     } else {
-        process.streams.add_retry(worker, run.partition, &run.job, Duration::from_millis(run.due_in_ms)).await?;
+        process
+            .streams
+            .add_retry(worker, run.partition, &run.job, Duration::from_millis(run.due_in_ms))
+            .await?;
     }
     Ok(())
 }

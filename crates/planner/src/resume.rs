@@ -32,7 +32,11 @@ pub(crate) async fn run(process: Process) {
     }
 }
 
-async fn round(process: &Process, workflows: &Workflows, stream: &mut PlannerStream) -> Result<(), RoundError> {
+async fn round(
+    process: &Process,
+    workflows: &Workflows,
+    stream: &mut PlannerStream,
+) -> Result<(), RoundError> {
     for delivery in stream.read(READ).await? {
         match decided(&delivery.fields) {
             Some(escalation) => resume(process, workflows, stream, &delivery, escalation).await?,

@@ -121,9 +121,10 @@ CREATE TABLE provenance_log (
     pos    integer NOT NULL,
     body   text NOT NULL,
     hash   bytea NOT NULL,
-    xid    xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    xid    bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint,
     PRIMARY KEY (run_id, branch, pos)
 );
+COMMENT ON COLUMN provenance_log.xid IS 'The writing transaction''s xid8 as a number: xid8 itself has no BRIN operator class.';
 CREATE INDEX provenance_by_xid ON provenance_log USING brin (xid);
 
 CREATE TABLE content_fingerprints (
@@ -155,7 +156,7 @@ CREATE TABLE embedding_records (
     status      text NOT NULL CHECK (status IN ('succeeded', 'failed')),
     vector      bytea NOT NULL,
     received_at timestamptz NOT NULL,
-    xid         xid8 NOT NULL DEFAULT pg_current_xact_id()
+    xid         bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint
 );
 CREATE INDEX embedding_records_by_xid ON embedding_records (xid);
 COMMENT ON COLUMN embedding_records.vector IS 'f32, little-endian, L2-normalised; empty where the embedding failed.';

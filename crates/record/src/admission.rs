@@ -114,7 +114,9 @@ impl Record {
             .map(|a| match (created.contains(&a.run), known.get(&a.key())) {
                 (true, _) => Ok(Admitted { run: a.run, created: true }),
                 (false, Some(run)) => Ok(Admitted { run: *run, created: false }),
-                (false, None) => Err(Error::unreadable(format_args!("request {}", a.request_id), "its run is gone")),
+                (false, None) => {
+                    Err(Error::unreadable(format_args!("request {}", a.request_id), "its run is gone"))
+                }
             })
             .collect()
     }
@@ -147,7 +149,10 @@ pub(crate) async fn admit_items(
     Ok(items
         .iter()
         .map(|item| {
-            item.admission.as_ref().filter(|a| !created.contains(&a.run)).and_then(|a| known.get(&a.key()).copied())
+            item.admission
+                .as_ref()
+                .filter(|a| !created.contains(&a.run))
+                .and_then(|a| known.get(&a.key()).copied())
         })
         .collect())
 }

@@ -2,14 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use model::{
-    Actor, Claims, EmbeddingRecord, EnrichedTrend, RunId, Sha256Digest, StoredContent, enriched_trend_id, sha256,
+    Actor, Claims, EmbeddingRecord, EnrichedTrend, RunId, Sha256Digest, StoredContent, enriched_trend_id,
+    sha256,
 };
 use rails::{Facts, Transition};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use crate::provenance::{ProvenanceEntry, trace_id};
-use crate::{Admission, Error, Handling, LoadedRun, Record, admission, claims, dead_letters, extras};
+use crate::{Admission, Error, Handling, LoadedRun, Record, admission, claims, extras};
 
 /// One run that wants to advance, before its route is known.
 #[derive(Debug)]
@@ -126,7 +127,8 @@ impl Record {
     ) -> Result<Vec<Verdict>, Error> {
         let asks = items.iter().any(|item| item.admission.is_some() || item.claims != Claims::default());
         if !asks {
-            let routed: Vec<Routed> = (first..).take(items.len()).map(|index| route(index, &Facts::default())).collect();
+            let routed: Vec<Routed> =
+                (first..).take(items.len()).map(|index| route(index, &Facts::default())).collect();
             if !routed.iter().any(extras::has_any) {
                 let mut connection = self.pool.acquire().await.map_err(Error::sql("a connection"))?;
                 let won = compare_and_set(&mut connection, items, &routed, &vec![true; items.len()]).await?;
@@ -321,9 +323,4 @@ fn entry<'a>(run: &'a LoadedRun, routed: &'a Routed) -> ProvenanceEntry<'a> {
         trace_id: trace_id(run.traceparent.as_deref()),
         planner_intent: &run.planner_intent,
     }
-}
-
-/// Marks the letters of a run that lives again.
-pub(crate) async fn note_replay(connection: &mut PgConnection, run: RunId) -> Result<(), Error> {
-    dead_letters::mark_replayed(connection, run).await
 }

@@ -136,13 +136,12 @@ async fn standing_neighbours(connection: &mut PgConnection, items: &[Item]) -> R
     if wanted.is_empty() {
         return Ok(Neighbours(HashMap::new()));
     }
-    let rows = sqlx::query(
-        "SELECT run_id, tenant, event_id, received_at, state FROM runs WHERE run_id = ANY($1)",
-    )
-    .bind(wanted)
-    .fetch_all(&mut *connection)
-    .await
-    .map_err(Error::sql("the look-up of neighbours"))?;
+    let rows =
+        sqlx::query("SELECT run_id, tenant, event_id, received_at, state FROM runs WHERE run_id = ANY($1)")
+            .bind(wanted)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(Error::sql("the look-up of neighbours"))?;
     rows.iter()
         .map(|row| {
             let run = RunId(row.get("run_id"));

@@ -160,11 +160,13 @@ impl Record {
     /// # Errors
     /// [`Error::Sql`].
     pub async fn mark_letter_replayed(&self, id: Uuid) -> Result<bool, Error> {
-        let done = sqlx::query("UPDATE dead_letters SET replayed_at = now() WHERE dead_letter_id = $1 AND replayed_at IS NULL")
-            .bind(id)
-            .execute(&self.pool)
-            .await
-            .map_err(Error::sql("the mark of a replay"))?;
+        let done = sqlx::query(
+            "UPDATE dead_letters SET replayed_at = now() WHERE dead_letter_id = $1 AND replayed_at IS NULL",
+        )
+        .bind(id)
+        .execute(&self.pool)
+        .await
+        .map_err(Error::sql("the mark of a replay"))?;
         Ok(done.rows_affected() == 1)
     }
 }

@@ -10,7 +10,7 @@ use crate::{Error, Record};
 /// Where a reader of vectors stands. Starts at the default; grows with every page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EmbeddingCursor {
-    xid: String,
+    xid: i64,
     vector: Uuid,
 }
 
@@ -43,14 +43,13 @@ impl Record {
         since: DateTime<Utc>,
         limit: i64,
     ) -> Result<Vec<StoredEmbedding>, Error> {
-        let xid = if cursor.xid.is_empty() { "0" } else { &cursor.xid };
         let rows = sqlx::query(
-            "SELECT vector_id, run_id, tenant, model, received_at, vector, xid::text AS xid FROM embedding_records
-             WHERE (xid, vector_id) > ($1::xid8, $2) AND xid < pg_snapshot_xmin(pg_current_snapshot())
+            "SELECT vector_id, run_id, tenant, model, received_at, vector, xid FROM embedding_records
+             WHERE (xid, vector_id) > ($1, $2) AND xid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
                AND status = 'succeeded' AND received_at > $3
              ORDER BY xid, vector_id LIMIT $4",
         )
-        .bind(xid)
+        .bind(cursor.xid)
         .bind(cursor.vector)
         .bind(since)
         .bind(limit)

@@ -43,7 +43,8 @@ pub(crate) async fn write(
 type Winners<'a> = [(&'a LoadedRun, &'a Routed, i32)];
 
 async fn trends(connection: &mut PgConnection, winners: &Winners<'_>) -> Result<(), Error> {
-    let rows: Vec<_> = winners.iter().filter_map(|(run, r, _)| Some((*run, r.advance.trend.as_ref()?))).collect();
+    let rows: Vec<_> =
+        winners.iter().filter_map(|(run, r, _)| Some((*run, r.advance.trend.as_ref()?))).collect();
     if rows.is_empty() {
         return Ok(());
     }
@@ -96,7 +97,7 @@ async fn embeddings(connection: &mut PgConnection, winners: &Winners<'_>) -> Res
          INSERT INTO embedding_records (vector_id, run_id, tenant, model, status, vector, received_at)
          SELECT * FROM given
          ON CONFLICT (vector_id) DO UPDATE SET model = EXCLUDED.model, status = EXCLUDED.status,
-             vector = EXCLUDED.vector, xid = pg_current_xact_id()",
+             vector = EXCLUDED.vector, xid = pg_current_xact_id()::text::bigint",
     )
     .bind(rows.iter().map(|(run, _)| enriched_trend_id(run.run)).collect::<Vec<_>>())
     .bind(rows.iter().map(|(run, _)| run.run.0).collect::<Vec<_>>())
@@ -118,7 +119,13 @@ async fn approvals(connection: &mut PgConnection, winners: &Winners<'_>) -> Resu
         return Ok(());
     }
     let content = |run: &LoadedRun, routed: &Routed| {
-        routed.advance.content.as_ref().map(|c| c.sha256).or(run.content_sha256).map(|digest| digest.0.to_vec())
+        routed
+            .advance
+            .content
+            .as_ref()
+            .map(|c| c.sha256)
+            .or(run.content_sha256)
+            .map(|digest| digest.0.to_vec())
     };
     let basis = |basis: Basis| match basis {
         Basis::Rule => "rule",

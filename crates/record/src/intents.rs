@@ -1,6 +1,5 @@
 //! Intents: what the planner wants done with a source, and how.
 
-
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use uuid::Uuid;
@@ -44,8 +43,8 @@ pub struct NewIntent {
 
 impl NewIntent {
     fn id(&self) -> Uuid {
-        let text =
-            [&self.tenant, &self.region, &self.source_pattern, &self.purpose, &self.pipeline_version].map(|s| s.as_str());
+        let text = [&self.tenant, &self.region, &self.source_pattern, &self.purpose, &self.pipeline_version]
+            .map(|s| s.as_str());
         Uuid::new_v5(&INTENT_NAMESPACE, text.join("\u{1f}").as_bytes())
     }
 }
@@ -65,7 +64,8 @@ impl Record {
     /// [`Error::Sql`].
     pub async fn register_intents(&self, intents: &[NewIntent]) -> Result<(), Error> {
         let ids: Vec<Uuid> = intents.iter().map(NewIntent::id).collect();
-        let text = |field: fn(&NewIntent) -> &String| intents.iter().map(|i| field(i).as_str()).collect::<Vec<_>>();
+        let text =
+            |field: fn(&NewIntent) -> &String| intents.iter().map(|i| field(i).as_str()).collect::<Vec<_>>();
         sqlx::query(
             "WITH retired AS (UPDATE intents SET active = false WHERE active AND intent_id <> ALL($1))
              INSERT INTO intents (intent_id, tenant, region, source_pattern, purpose, pipeline_version, rank, active)
@@ -111,4 +111,3 @@ impl Record {
             .collect())
     }
 }
-

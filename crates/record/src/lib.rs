@@ -18,7 +18,6 @@ mod load;
 mod provenance;
 mod publications;
 mod reconcile;
-mod runs;
 mod workflows;
 
 pub use admission::{Admission, Admitted, NewRun};
@@ -33,4 +32,3 @@ pub use load::LoadedRun;
 pub use provenance::{BrokenLink, ProvenanceEntry, Verification, trace_id};
 pub use publications::{Claim, Claimed, Publication, PublicationState, publication_key};
 pub use reconcile::{OutstandingRun, RunningCount};
-pub use runs::{ArtifactView, ProvenanceView, RunDetail, RunFilter, RunSummary};

@@ -124,7 +124,8 @@ fn read(row: &PgRow) -> Result<LoadedRun, Error> {
         step: row.get("step"),
         seq: row.get("seq"),
         attempt: row.get("attempt"),
-        chain_head: digest(row.get("chain_head")).ok_or_else(|| unreadable(&"its chain head is no SHA-256"))?,
+        chain_head: digest(row.get("chain_head"))
+            .ok_or_else(|| unreadable(&"its chain head is no SHA-256"))?,
         chain_len: row.get("chain_len"),
         partition: row.get::<i16, _>("partition").unsigned_abs(),
         content_sha256: row.get::<Option<Vec<u8>>, _>("content_sha256").and_then(digest),

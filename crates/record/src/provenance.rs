@@ -70,8 +70,8 @@ fn micros<S: serde::Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::
 impl ProvenanceEntry<'_> {
     /// The link that this entry makes after `prev`.
     pub(crate) fn link(&self, prev: Sha256Digest) -> Result<ChainLink, Error> {
-        let body =
-            serde_json::to_string(self).map_err(|e| Error::unreadable(format_args!("run {}", self.run), e))?;
+        let body = serde_json::to_string(self)
+            .map_err(|e| Error::unreadable(format_args!("run {}", self.run), e))?;
         Ok(ChainLink { pos: self.pos, hash: link_hash(prev, &body), body })
     }
 }
@@ -141,7 +141,11 @@ impl Record {
         Ok(found)
     }
 
-    async fn verify_chain(&self, head: &sqlx::postgres::PgRow, found: &mut Verification) -> Result<(), Error> {
+    async fn verify_chain(
+        &self,
+        head: &sqlx::postgres::PgRow,
+        found: &mut Verification,
+    ) -> Result<(), Error> {
         let run = RunId(head.get("run_id"));
         let branch: i32 = head.get("branch");
         let links = sqlx::query(
@@ -215,7 +219,8 @@ fn check_chain(
         if hash.0[..] != link.hash[..] {
             return Err((expected, "does not match its hash: it or the link before was altered".to_owned()));
         }
-        if serde_json::from_str::<Position>(&link.body).ok() != Some(Position { run, branch, pos: expected }) {
+        if serde_json::from_str::<Position>(&link.body).ok() != Some(Position { run, branch, pos: expected })
+        {
             return Err((expected, "says that it stands elsewhere".to_owned()));
         }
         prev = hash;

@@ -109,7 +109,15 @@ pub struct Publication {
 #[must_use]
 pub fn publication_key(tenant: &str, origin: Uuid, step: &str, effect: &str) -> Sha256Digest {
     let separator: &[u8] = &[0x1f];
-    sha256(&[tenant.as_bytes(), separator, origin.as_bytes(), separator, step.as_bytes(), separator, effect.as_bytes()])
+    sha256(&[
+        tenant.as_bytes(),
+        separator,
+        origin.as_bytes(),
+        separator,
+        step.as_bytes(),
+        separator,
+        effect.as_bytes(),
+    ])
 }
 
 const COLUMNS: &str = "publication_id, publication_key, outlet, tenant, run_id, content_sha256, step, state, reference, \
@@ -291,8 +299,13 @@ impl Record {
     /// # Errors
     /// [`Error::Sql`].
     pub async fn publications(&self, tenant: Option<&str>, limit: i64) -> Result<Vec<Publication>, Error> {
-        self.select("$1::uuid IS NULL AND ($2::text IS NULL OR tenant = $2) ORDER BY publication_id DESC LIMIT $3", None, tenant, limit)
-            .await
+        self.select(
+            "$1::uuid IS NULL AND ($2::text IS NULL OR tenant = $2) ORDER BY publication_id DESC LIMIT $3",
+            None,
+            tenant,
+            limit,
+        )
+        .await
     }
 
     /// One row.
@@ -308,7 +321,13 @@ impl Record {
     /// # Errors
     /// [`Error::Sql`].
     pub async fn publications_of(&self, run: RunId) -> Result<Vec<Publication>, Error> {
-        self.select("run_id = $1 AND $2::text IS NULL ORDER BY publication_id LIMIT $3", Some(run.0), None, 1000).await
+        self.select(
+            "run_id = $1 AND $2::text IS NULL ORDER BY publication_id LIMIT $3",
+            Some(run.0),
+            None,
+            1000,
+        )
+        .await
     }
 
     async fn select(
@@ -333,15 +352,20 @@ impl Record {
 
 /// Locks a run; `false` where it no longer stands as loaded.
 async fn lock_run(connection: &mut PgConnection, run: &LoadedRun) -> Result<bool, Error> {
-    let now: Option<(i32, String)> = sqlx::query_as("SELECT seq, state FROM runs WHERE run_id = $1 FOR UPDATE")
-        .bind(run.run.0)
-        .fetch_optional(connection)
-        .await
-        .map_err(Error::sql("the lock of a run"))?;
+    let now: Option<(i32, String)> =
+        sqlx::query_as("SELECT seq, state FROM runs WHERE run_id = $1 FOR UPDATE")
+            .bind(run.run.0)
+            .fetch_optional(connection)
+            .await
+            .map_err(Error::sql("the lock of a run"))?;
     Ok(now.is_some_and(|(seq, state)| seq == run.seq && state == run.state.as_str()))
 }
 
-async fn find(connection: &mut PgConnection, key: Sha256Digest, outlet: &str) -> Result<Option<Publication>, Error> {
+async fn find(
+    connection: &mut PgConnection,
+    key: Sha256Digest,
+    outlet: &str,
+) -> Result<Option<Publication>, Error> {
     sqlx::query(sqlx::AssertSqlSafe(format!(
         "SELECT {COLUMNS} FROM publications WHERE publication_key = $1 AND outlet = $2 AND state <> 'rejected'"
     )))

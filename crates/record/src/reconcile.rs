@@ -114,6 +114,21 @@ impl Record {
         Ok(row.as_ref().map(read))
     }
 
+    /// The run of an escalation that was resolved; `None` where there is no such escalation, or it is open.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn resolved_run(&self, escalation: Uuid) -> Result<Option<RunId>, Error> {
+        let run: Option<Uuid> = sqlx::query_scalar(
+            "SELECT run_id FROM escalations WHERE escalation_id = $1 AND resolved_at IS NOT NULL",
+        )
+        .bind(escalation)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(Error::sql("the look-up of an escalation"))?;
+        Ok(run.map(RunId))
+    }
+
     /// Raises the priority of open escalations that are past due; returns how many.
     ///
     /// # Errors

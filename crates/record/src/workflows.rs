@@ -25,11 +25,12 @@ impl Record {
     /// # Errors
     /// [`Error::Sql`]; [`Error::Unreadable`] where it is unknown or this build cannot read it.
     pub async fn workflow(&self, version: &str) -> Result<rails::Workflow, Error> {
-        let document: Option<String> = sqlx::query_scalar("SELECT document FROM workflows WHERE pipeline_version = $1")
-            .bind(version)
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(Error::sql("the look-up of a workflow"))?;
+        let document: Option<String> =
+            sqlx::query_scalar("SELECT document FROM workflows WHERE pipeline_version = $1")
+                .bind(version)
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(Error::sql("the look-up of a workflow"))?;
         let what = || format!("workflow {version}");
         let document = document.ok_or_else(|| Error::unreadable(what(), "it is not registered"))?;
         rails::Workflow::from_stored(version, &document).map_err(|faults| Error::unreadable(what(), faults))

@@ -1,1 +1,12 @@
-//! Private servers, fleets of real binaries and waiters for tests.
+//! What tests need: private servers, real binaries, and waiting for conditions instead of sleeping.
+
+// A testkit that cannot have what it asks for ends the test: that is what its panics are for.
+#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a failed preparation is a failed test")]
+
+mod processes;
+mod servers;
+mod waiting;
+
+pub use processes::{Start, Worker, binary};
+pub use servers::Servers;
+pub use waiting::{eventually, within};

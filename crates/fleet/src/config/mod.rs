@@ -83,7 +83,9 @@ impl Settings {
             None => Tree::default(),
         };
         for (name, value) in &variables {
-            if let Some((section, key)) = name.strip_prefix("TIDEMILL_").and_then(|rest| rest.split_once("__")) {
+            if let Some((section, key)) =
+                name.strip_prefix("TIDEMILL_").and_then(|rest| rest.split_once("__"))
+            {
                 let path = format!("{}.{}", section.to_lowercase(), key.to_lowercase().replace("__", "."));
                 tree.set(&path, value, name);
             }
@@ -119,9 +121,10 @@ impl Settings {
 
     fn check_sections(tree: &Tree) -> Result<(), Fault> {
         let known: Vec<&str> = SHARED_SECTIONS.into_iter().chain(PROCESS_SECTIONS).collect();
-        tree.value.keys().find(|key| !known.contains(&key.as_str())).map_or(Ok(()), |key| {
-            Err(unknown_key(tree, key, key, &known))
-        })
+        tree.value
+            .keys()
+            .find(|key| !known.contains(&key.as_str()))
+            .map_or(Ok(()), |key| Err(unknown_key(tree, key, key, &known)))
     }
 
     /// A process's own section.
@@ -136,7 +139,10 @@ impl Settings {
     ///
     /// # Errors
     /// As [`Settings::section`].
-    pub fn effective<T: DeserializeOwned + Serialize + Default>(&self, name: &str) -> Result<Vec<Effective>, Fault> {
+    pub fn effective<T: DeserializeOwned + Serialize + Default>(
+        &self,
+        name: &str,
+    ) -> Result<Vec<Effective>, Fault> {
         let value = serde_json::to_value(self.section::<T>(name)?).map_err(|e| Fault::bug(e.to_string()))?;
         let mut found = Vec::new();
         self.flatten(name, &value, &mut found);
@@ -173,7 +179,8 @@ fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     match rest.split_once('@') {
         Some((user, host)) => {
-            let user = user.split_once(':').map_or_else(|| user.to_owned(), |(name, _)| format!("{name}:***"));
+            let user =
+                user.split_once(':').map_or_else(|| user.to_owned(), |(name, _)| format!("{name}:***"));
             format!("{scheme}://{user}@{host}")
         }
         None => url.to_owned(),
@@ -195,7 +202,9 @@ fn section<T: DeserializeOwned + Serialize + Default>(tree: &Tree, name: &str) -
 fn check_keys(tree: &Tree, path: &str, given: &Value, known: &Value) -> Result<(), Fault> {
     let (Value::Object(given_map), Value::Object(known_map)) = (given, known) else {
         return match known {
-            Value::Object(_) => Err(Fault::usage(format!("{}: {path} is a section, not a value", tree.origin(path)))),
+            Value::Object(_) => {
+                Err(Fault::usage(format!("{}: {path} is a section, not a value", tree.origin(path))))
+            }
             _ => Ok(()),
         };
     };
@@ -241,15 +250,21 @@ mod tests {
             set: set.iter().map(|s| (*s).to_owned()).collect(),
             ..Overrides::default()
         };
-        Settings::resolve(&overrides, variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+        Settings::resolve(
+            &overrides,
+            variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        )
     }
 
     #[test]
     fn flags_beat_variables_beat_the_file_beats_the_defaults() {
         let yaml = "worker:\n  concurrency: 1\n  grace: 3s\n  takeover_after: 7s\n";
-        let found =
-            settings(yaml, &[("TIDEMILL_WORKER__CONCURRENCY", "2"), ("TIDEMILL_WORKER__GRACE", "4s")], &["worker.concurrency=5"])
-                .unwrap();
+        let found = settings(
+            yaml,
+            &[("TIDEMILL_WORKER__CONCURRENCY", "2"), ("TIDEMILL_WORKER__GRACE", "4s")],
+            &["worker.concurrency=5"],
+        )
+        .unwrap();
         let worker = &found.shared.worker;
         assert_eq!(worker.concurrency, 5);
         assert_eq!(worker.grace.as_secs(), 4);
@@ -264,7 +279,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused_with_file_line_and_the_nearest_known_one() {
-        let message = settings("redis:\n  url: redis://x\nworker:\n  concurency: 3\n", &[], &[]).unwrap_err().message;
+        let message =
+            settings("redis:\n  url: redis://x\nworker:\n  concurency: 3\n", &[], &[]).unwrap_err().message;
         assert!(message.contains("t.yaml:4") && message.contains("did you mean `concurrency`?"), "{message}");
         let message = settings("wroker: {}\n", &[], &[]).unwrap_err().message;
         assert!(message.contains("t.yaml:1") && message.contains("did you mean `worker`?"), "{message}");
@@ -273,7 +289,10 @@ mod tests {
     #[test]
     fn a_value_without_its_unit_or_of_another_type_is_refused_with_its_place() {
         let message = settings("worker:\n  grace: 30\n", &[], &[]).unwrap_err().message;
-        assert!(message.contains("t.yaml:2") && message.contains("worker.grace") && message.contains("60s"), "{message}");
+        assert!(
+            message.contains("t.yaml:2") && message.contains("worker.grace") && message.contains("60s"),
+            "{message}"
+        );
         let message = settings("worker:\n  concurrency: many\n", &[], &[]).unwrap_err().message;
         assert!(message.contains("t.yaml:2") && message.contains("worker.concurrency"), "{message}");
         let message = settings("worker: [1]\n", &[], &[]).unwrap_err().message;

@@ -83,7 +83,9 @@ fn secret(key: &str, value: Option<&String>, file: Option<&PathBuf>) -> Result<S
         (Some(_), Some(_)) => Err(Fault::usage(format!("{key} and {key}_file are both given: keep one"))),
         (None, None) => {
             let flag = key.replace('.', "-");
-            Err(Fault::usage(format!("{key} is not configured: set it in tidemill.yaml or pass --{flag}, or run `tidemill up`, which brings its own servers")))
+            Err(Fault::usage(format!(
+                "{key} is not configured: set it in tidemill.yaml or pass --{flag}, or run `tidemill up`, which brings its own servers"
+            )))
         }
     }
 }

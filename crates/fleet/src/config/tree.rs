@@ -24,9 +24,8 @@ impl Tree {
     }
 
     pub(super) fn parse(text: &str, name: &str) -> Result<Self, Fault> {
-        let documents = MarkedYamlOwned::load_from_str(text).map_err(|e| {
-            Fault::usage(format!("{name}:{}: not YAML: {}", e.marker().line(), e.info()))
-        })?;
+        let documents = MarkedYamlOwned::load_from_str(text)
+            .map_err(|e| Fault::usage(format!("{name}:{}: not YAML: {}", e.marker().line(), e.info())))?;
         let mut tree = Self::default();
         let Some(document) = documents.first() else { return Ok(tree) };
         match &document.data {
@@ -48,7 +47,10 @@ impl Tree {
                 let mut map = Map::new();
                 for (key, value) in mapping {
                     let Some(key_text) = key.data.as_str() else {
-                        return Err(Fault::usage(format!("{name}:{}: a key must be text", key.span.start.line())));
+                        return Err(Fault::usage(format!(
+                            "{name}:{}: a key must be text",
+                            key.span.start.line()
+                        )));
                     };
                     let path = join(path, key_text);
                     self.origins.insert(path.clone(), format!("{name}:{}", key.span.start.line()));

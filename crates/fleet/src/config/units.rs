@@ -20,8 +20,11 @@ pub mod duration {
     /// A number without a unit, or an unknown unit.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = text_or_number(deserializer)?;
-        humantime::parse_duration(&text)
-            .map_err(|e| D::Error::custom(format!("`{text}` is no duration ({e}); write a number with a unit, such as 60s or 250ms")))
+        humantime::parse_duration(&text).map_err(|e| {
+            D::Error::custom(format!(
+                "`{text}` is no duration ({e}); write a number with a unit, such as 60s or 250ms"
+            ))
+        })
     }
 
     fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -62,7 +65,9 @@ pub mod size {
             .find_map(|(unit, factor)| text.trim().strip_suffix(unit).map(|number| (number, factor)))
             .and_then(|(number, factor)| number.trim().parse::<u64>().ok()?.checked_mul(*factor))
             .ok_or_else(|| {
-                D::Error::custom(format!("`{text}` is no size; write a whole number with a unit: B, KiB, MiB or GiB"))
+                D::Error::custom(format!(
+                    "`{text}` is no size; write a whole number with a unit: B, KiB, MiB or GiB"
+                ))
             })
     }
 }

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use chrono::Utc;
-use model::{
-    DEFAULT_TENANT, EntryFields, Job, JobKey, Lifecycle, NewEvent, RunState, UpstreamEntry, sha256,
-};
-use record::{Admission, Intent, LoadedRun, NewRun};
+use model::{DEFAULT_TENANT, EntryFields, Job, JobKey, Lifecycle, NewEvent, RunState, UpstreamEntry, sha256};
 use rails::Workflow;
+use record::{Admission, Intent, LoadedRun, NewRun};
 
 use super::execute::Work;
 use super::held::Entry;
@@ -35,7 +33,8 @@ pub(crate) async fn adopt<H: Handler>(engine: &Arc<Engine<H>>, entries: Vec<Entr
     for ((entry, arrival), key) in fresh.into_iter().zip(keys) {
         if let Some(run) = known.get(&key) {
             let key = JobKey { run: *run, branch: 0, seq: 0 };
-            let job = Job { key, step: String::new(), attempt: 0, traceparent: None, enriched_trend_id: None };
+            let job =
+                Job { key, step: String::new(), attempt: 0, traceparent: None, enriched_trend_id: None };
             again.push((entry, first_step(engine, job).await));
             continue;
         }
@@ -46,7 +45,8 @@ pub(crate) async fn adopt<H: Handler>(engine: &Arc<Engine<H>>, entries: Vec<Entr
 
 /// The job at seq 0 names the step its run began with.
 async fn first_step<H: Handler>(engine: &Engine<H>, mut job: Job) -> Job {
-    if let Some(loaded) = persist(engine, || engine.process.record.load(&[job.key.run], false, &[])).await
+    let runs = [job.key.run];
+    if let Some(loaded) = persist(engine, || engine.process.record.load(&runs, false, &[])).await
         && let Some(run) = loaded.first()
         && run.seq == 0
     {
@@ -66,7 +66,9 @@ async fn begin<H: Handler>(engine: &Arc<Engine<H>>, entry: Entry, arrival: Arriv
         }
         Some(Some(intent)) => intent,
     };
-    let Some(workflow) = persist(engine, || engine.workflows.get(&intent.pipeline_version)).await else { return };
+    let Some(workflow) = persist(engine, || engine.workflows.get(&intent.pipeline_version)).await else {
+        return;
+    };
     if workflow.step(workflow.first_step()).is_none_or(|step| step.worker.as_str() != H::WORKER) {
         let reason = format!("the workflow {} does not begin with {}", workflow.version(), H::WORKER);
         return bury(engine, entry, reason).await;
@@ -109,8 +111,9 @@ impl Arrival {
 
 fn read<H: Handler>(engine: &Engine<H>, entry: &Entry) -> Result<Arrival, String> {
     let upstream = UpstreamEntry::decode(&entry.fields).map_err(|e| format!("cannot be adopted: {e}"))?;
-    let request_id =
-        upstream.request_id.unwrap_or_else(|| identity(engine.lanes[entry.lane].key(), &entry.id.to_string(), &entry.fields));
+    let request_id = upstream
+        .request_id
+        .unwrap_or_else(|| identity(engine.lanes[entry.lane].key(), &entry.id.to_string(), &entry.fields));
     let event = NewEvent::from_upstream(&upstream.source, &request_id, &upstream.payload)
         .map_err(|e| format!("cannot be adopted: {e}"))?;
     let tenant = upstream.tenant.unwrap_or_else(|| DEFAULT_TENANT.to_owned());

@@ -196,7 +196,8 @@ async fn lost<H: Handler>(engine: &Arc<Engine<H>>, losers: Vec<(Item, Pending)>)
 /// PostgreSQL refuses what the job wrote: the job alone fails, for good.
 fn refused<H: Handler>(engine: &Engine<H>, item: Item, job: Pending, reason: String) {
     tracing::warn!(run_id = %item.run.run, reason, "the record refuses what the job wrote");
-    let failure = Failure::permanent(format!("the record refuses its output: {reason}").replace('\0', "\u{fffd}"));
+    let failure =
+        Failure::permanent(format!("the record refuses its output: {reason}").replace('\0', "\u{fffd}"));
     let finished = Finished {
         entry: job.entry,
         workflow: job.workflow,

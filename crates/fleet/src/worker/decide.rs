@@ -82,8 +82,9 @@ mod tests {
 
     #[test]
     fn every_row_of_the_table_holds() {
-        use Disposition::{Bury, Delete, Handle, HandOver};
-        let decided = |seq, deliveries, run: LoadedRun| decide(&job(seq, "etl", 0), deliveries, Some(&run), true);
+        use Disposition::{Bury, Delete, HandOver, Handle};
+        let decided =
+            |seq, deliveries, run: LoadedRun| decide(&job(seq, "etl", 0), deliveries, Some(&run), true);
         assert_eq!(decided(3, 1, run(3, RunState::Running)), Handle);
         assert_eq!(decided(3, 4, run(3, RunState::Running)), Handle);
         assert_eq!(decided(2, 1, run(3, RunState::Running)), Delete("stale"));

@@ -30,15 +30,8 @@ pub(crate) async fn carry_out<H: Handler>(
     }
     let deadline = effect.timeout + MARGIN;
     let started = Instant::now();
-    let claimed = persist(engine, || {
-        engine.process.record.claim(&Claim {
-            run: &work.run,
-            outlet: &effect.outlet,
-            effect: &effect.name,
-            deadline,
-        })
-    })
-    .await;
+    let claim = Claim { run: &work.run, outlet: &effect.outlet, effect: &effect.name, deadline };
+    let claimed = persist(engine, || engine.process.record.claim(&claim)).await;
     match claimed {
         None => {}
         Some(Claimed::Ours(row)) => {
@@ -69,9 +62,10 @@ async fn perform<H: Handler>(
         return postpone(engine, work, "the claim grew too old before it was sent".to_owned(), MARGIN);
     }
     let sending = engine.handler.perform(&job, &effect, row.publication_key);
-    let result = tokio::time::timeout(effect.timeout, sending).await.unwrap_or_else(|_| EffectResult::Unknown {
-        reason: format!("{} did not answer within {:?}", effect.outlet, effect.timeout),
-    });
+    let result =
+        tokio::time::timeout(effect.timeout, sending).await.unwrap_or_else(|_| EffectResult::Unknown {
+            reason: format!("{} did not answer within {:?}", effect.outlet, effect.timeout),
+        });
     crate::failpoint::reach("performed");
     settle(engine, work, report, &effect, row, result).await;
 }
@@ -91,7 +85,10 @@ async fn found<H: Handler>(
             settle(engine, work, report, &effect, row, EffectResult::Confirmed { reference }).await;
         }
         PublicationState::Sent if !row.overdue => {
-            let left = (row.deadline - chrono::Utc::now()).to_std().unwrap_or(MARGIN).max(Duration::from_millis(200));
+            let left = (row.deadline - chrono::Utc::now())
+                .to_std()
+                .unwrap_or(MARGIN)
+                .max(Duration::from_millis(200));
             postpone(engine, work, format!("{} may still be receiving it", effect.outlet), left);
         }
         PublicationState::Sent => ask(engine, work, job, report, effect, row).await,
@@ -162,9 +159,12 @@ async fn settle<H: Handler>(
             }
             return;
         }
-        EffectResult::Confirmed { reference } => {
-            (PublicationState::Confirmed, Some(reference.as_str()), None, Signal::EffectConfirmed { reference })
-        }
+        EffectResult::Confirmed { reference } => (
+            PublicationState::Confirmed,
+            Some(reference.as_str()),
+            None,
+            Signal::EffectConfirmed { reference },
+        ),
         EffectResult::Rejected { reason } => {
             (PublicationState::Rejected, None, Some(reason.as_str()), Signal::EffectRejected { reason })
         }

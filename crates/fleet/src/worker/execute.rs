@@ -46,9 +46,12 @@ async fn handle<H: Handler>(engine: &Arc<Engine<H>>, work: Work) {
     let job = match context(&work) {
         Ok(job) => job,
         Err(reason) if work.admission.is_some() => return intake::bury(engine, work.entry, reason).await,
-        Err(reason) => return engine.finish(work, Happening::Outcome(Outcome::Failed(Failure::permanent(reason)))),
+        Err(reason) => {
+            return engine.finish(work, Happening::Outcome(Outcome::Failed(Failure::permanent(reason))));
+        }
     };
-    let deadline = work.workflow.step(&work.run.step).map_or(std::time::Duration::from_secs(60), |step| step.deadline);
+    let deadline =
+        work.workflow.step(&work.run.step).map_or(std::time::Duration::from_secs(60), |step| step.deadline);
     let started = Instant::now();
     let handled = tokio::select! {
         () = work.entry.lost.cancelled() => {
@@ -61,7 +64,9 @@ async fn handle<H: Handler>(engine: &Arc<Engine<H>>, work: Work) {
     engine.process.metrics.handling.get_or_create(&engine.labels()).observe(started.elapsed().as_secs_f64());
     let outcome = match handled {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(panic)) => Outcome::Failed(Failure::transient(format!("the handler panicked: {}", words(&*panic)))),
+        Ok(Err(panic)) => {
+            Outcome::Failed(Failure::transient(format!("the handler panicked: {}", words(&*panic))))
+        }
         Err(_) => Outcome::Failed(Failure::transient(format!("the handler did not end within {deadline:?}"))),
     };
     match outcome {
@@ -81,7 +86,9 @@ fn words(panic: &(dyn std::any::Any + Send)) -> &str {
 fn context(work: &Work) -> Result<JobContext, String> {
     let run = &work.run;
     let payload = match &run.payload {
-        Some(bytes) => Some(std::str::from_utf8(bytes).map_err(|e| format!("the payload is not UTF-8: {e}"))?),
+        Some(bytes) => {
+            Some(std::str::from_utf8(bytes).map_err(|e| format!("the payload is not UTF-8: {e}"))?)
+        }
         None => None,
     };
     Ok(JobContext {

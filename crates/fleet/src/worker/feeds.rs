@@ -38,7 +38,8 @@ pub(crate) fn tell<H: Handler>(engine: &Arc<Engine<H>>, item: &Item, seq: i32, r
     ];
     let engine = Arc::clone(engine);
     tokio::spawn(async move {
-        if let Err(error) = engine.process.streams.feed(streams::ESCALATIONS_FEED, &fields, FEED_LENGTH).await {
+        if let Err(error) = engine.process.streams.feed(streams::ESCALATIONS_FEED, &fields, FEED_LENGTH).await
+        {
             tracing::warn!(%error, "the feed of escalations missed one; the table has it");
         }
     });

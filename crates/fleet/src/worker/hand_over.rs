@@ -46,7 +46,8 @@ async fn move_all<H: Handler>(engine: &Engine<H>, lane: usize, leaving: Vec<Leav
         match engine.lanes[lane].hand_over(&moves).await {
             Ok(answers) => {
                 answers.iter().for_each(|answer| count(engine, answer));
-                let held: Vec<bool> = answers.iter().map(|answer| matches!(answer, Moved::Refused(_))).collect();
+                let held: Vec<bool> =
+                    answers.iter().map(|answer| matches!(answer, Moved::Refused(_))).collect();
                 retain(&mut entries, &held);
                 retain(&mut moves, &held);
                 if moves.is_empty() {

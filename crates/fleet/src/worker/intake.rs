@@ -10,8 +10,8 @@ use streams::Destination;
 
 use super::decide::{Disposition, decide};
 use super::execute::Work;
-use super::held::Entry;
 use super::hand_over::Leaving;
+use super::held::Entry;
 use super::{Engine, adopt, breaker, execute};
 use crate::Handler;
 
@@ -39,7 +39,8 @@ pub(crate) async fn take_in<H: Handler>(engine: Arc<Engine<H>>, entries: Vec<Ent
 
 /// Compares decoded jobs with their runs.
 async fn compare<H: Handler>(engine: &Arc<Engine<H>>, jobs: Vec<(Entry, Job)>) {
-    let runs: Vec<RunId> = jobs.iter().map(|(_, job)| job.key.run).collect::<HashSet<_>>().into_iter().collect();
+    let runs: Vec<RunId> =
+        jobs.iter().map(|(_, job)| job.key.run).collect::<HashSet<_>>().into_iter().collect();
     let Some(mut loaded) = load(engine, &runs).await else { return };
     let mut taken: HashSet<JobKey> = HashSet::new();
     for (entry, job) in jobs {
@@ -48,7 +49,8 @@ async fn compare<H: Handler>(engine: &Arc<Engine<H>>, jobs: Vec<(Entry, Job)>) {
             Some(run) => engine.workflows.get(&run.pipeline_version).await.ok(),
             None => None,
         };
-        let serves = run.zip(workflow.as_deref()).is_some_and(|(run, workflow)| serves::<H>(workflow, &run.step));
+        let serves =
+            run.zip(workflow.as_deref()).is_some_and(|(run, workflow)| serves::<H>(workflow, &run.step));
         match decide(&job, entry.deliveries, run, serves) {
             Disposition::Handle if !taken.insert(job.key) => delete(engine, entry, "twin"),
             Disposition::Handle => {
@@ -119,7 +121,12 @@ where
 }
 
 /// Sends an entry away with the job its run stands at, or with nothing where the run has none.
-pub(crate) fn hand_over_present<H: Handler>(engine: &Engine<H>, entry: Entry, run: &LoadedRun, workflow: &Workflow) {
+pub(crate) fn hand_over_present<H: Handler>(
+    engine: &Engine<H>,
+    entry: Entry,
+    run: &LoadedRun,
+    workflow: &Workflow,
+) {
     let to = if run.state == model::RunState::Running {
         let job = present_job(run);
         workflow.step(&run.step).map_or(Destination::Nowhere, |step| Destination::Next {

@@ -75,7 +75,7 @@ pub async fn serve<H: Handler>(process: Process, handler: H) -> Result<(), Fault
     let partitions = process.settings.shared.streams.partitions.max(1);
     let lanes: Vec<Lane> = (0..partitions)
         .map(|partition| process.streams.lane(H::WORKER, partition, &process.consumer))
-        .collect();
+        .collect::<Result<_, _>>()?;
     for lane in &lanes {
         lane.ensure_group().await?;
     }

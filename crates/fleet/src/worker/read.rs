@@ -105,7 +105,12 @@ pub(crate) async fn take_over<H: Handler>(engine: Arc<Engine<H>>, lane: usize) {
             };
             if !claimed.deliveries.is_empty() {
                 tracing::info!(entries = claimed.deliveries.len(), "took over entries of silent consumers");
-                engine.process.metrics.takeovers.get_or_create(&engine.labels()).inc_by(claimed.deliveries.len() as u64);
+                engine
+                    .process
+                    .metrics
+                    .takeovers
+                    .get_or_create(&engine.labels())
+                    .inc_by(claimed.deliveries.len() as u64);
             }
             cursor = claimed.cursor;
             let entries = hold(&engine, lane, claimed.deliveries, slots);

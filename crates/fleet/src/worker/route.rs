@@ -49,7 +49,12 @@ pub(crate) fn route<H: Handler>(
 
 /// Asks the rails. A signal that the run's state forbids cannot come from a running job; were it to, the job fails
 /// for good rather than go on unnoticed.
-pub(crate) fn advance(workflow: &Workflow, run: &LoadedRun, signal: &Signal<'_>, facts: &Facts) -> Transition {
+pub(crate) fn advance(
+    workflow: &Workflow,
+    run: &LoadedRun,
+    signal: &Signal<'_>,
+    facts: &Facts,
+) -> Transition {
     let standing = standing(run);
     let artifacts: BTreeMap<String, Value> = workflow
         .condition_inputs(&run.step)
@@ -73,8 +78,12 @@ pub(crate) fn standing(run: &LoadedRun) -> Standing<'_> {
 
 fn signal(happening: &Happening) -> Signal<'_> {
     match happening {
-        Happening::Outcome(Outcome::Done(report) | Outcome::Plan(report, _)) => Signal::Done { output: &report.output },
-        Happening::Outcome(Outcome::Escalate(report, question)) => Signal::Escalate { output: &report.output, question },
+        Happening::Outcome(Outcome::Done(report) | Outcome::Plan(report, _)) => {
+            Signal::Done { output: &report.output }
+        }
+        Happening::Outcome(Outcome::Escalate(report, question)) => {
+            Signal::Escalate { output: &report.output, question }
+        }
         Happening::Outcome(Outcome::Reject(_, reason)) => Signal::Reject { reason },
         Happening::Outcome(Outcome::Failed(failure)) => Signal::Failed { failure },
         Happening::Poisoned { deliveries } => Signal::Poisoned { deliveries: *deliveries },
@@ -85,9 +94,13 @@ fn signal(happening: &Happening) -> Signal<'_> {
 
 fn report(happening: &Happening) -> Option<&Report> {
     match happening {
-        Happening::Outcome(Outcome::Done(r) | Outcome::Escalate(r, _) | Outcome::Reject(r, _) | Outcome::Plan(r, _))
+        Happening::Outcome(
+            Outcome::Done(r) | Outcome::Escalate(r, _) | Outcome::Reject(r, _) | Outcome::Plan(r, _),
+        )
         | Happening::DryRun(r) => Some(r),
-        Happening::Outcome(Outcome::Failed(_)) | Happening::Poisoned { .. } | Happening::Postponed { .. } => None,
+        Happening::Outcome(Outcome::Failed(_)) | Happening::Poisoned { .. } | Happening::Postponed { .. } => {
+            None
+        }
     }
 }
 

@@ -95,7 +95,10 @@ pub(crate) async fn downstream_has_room<H: Handler>(engine: &Engine<H>) {
             }
             Some(worker) => {
                 if !TOLD.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(worker, "reading pauses: the stream downstream is over its high-water mark");
+                    tracing::warn!(
+                        worker,
+                        "reading pauses: the stream downstream is over its high-water mark"
+                    );
                 }
                 tokio::time::sleep(MEASUREMENT).await;
             }

@@ -2,8 +2,11 @@
 //!
 //! # Why a scan and not an index
 //!
-//! It finds exactly what is there: no neighbour is missed near a threshold, filters cost nothing in recall, and what
-//! was removed is gone. It also takes a third less memory than a graph over the same bytes.
+//! Measured beside usearch 2.26 (a graph, one byte a component, connectivity 16) on 100,000 text-like vectors: the
+//! graph took 85 MB and this 46; after half of the window had been replaced it found 417 of 500 near-duplicates, and of
+//! equal texts, stored 200 times each, 470 of 500. A search took it 0.16 ms, 11 ms where only the oldest hundredth
+//! qualified as earlier; the scan takes the same few milliseconds for any filter, finds all, and removes for good. At a
+//! hundred thousand vectors that is less than the embedding of one text; for many more, Weaviate is the store.
 //!
 //! # What it holds
 //!

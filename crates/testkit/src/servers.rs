@@ -1,0 +1,102 @@
+//! Private servers for one test.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use local::{PostgresOptions, PrivatePostgres, PrivateRedis, RedisOptions};
+use record::Record;
+use streams::{StreamNames, Streams};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+/// One PostgreSQL for all tests of a process that do not stop it, since making its folder takes a second.
+static SHARED: OnceCell<(TempDir, PrivatePostgres)> = OnceCell::const_new();
+static DATABASES: AtomicU32 = AtomicU32::new(0);
+
+/// A Redis and a database of one test's own, with the schema applied.
+#[derive(Debug)]
+pub struct Servers {
+    /// The Redis: stop it, kill it, start it again.
+    pub redis: PrivateRedis,
+    /// The PostgreSQL, where the test has one of its own.
+    pub postgres: Option<PrivatePostgres>,
+    database_url: String,
+    folder: TempDir,
+}
+
+impl Servers {
+    /// A Redis of its own and a fresh database of the shared PostgreSQL.
+    pub async fn start() -> Self {
+        let (_, postgres) = SHARED
+            .get_or_init(|| async {
+                let folder = tempfile::tempdir().expect("a temporary folder");
+                let postgres = postgres(folder.path()).await;
+                (folder, postgres)
+            })
+            .await;
+        let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::SeqCst));
+        postgres.create_database(&name).expect("a database");
+        Self::with(None, postgres.url_of(&name)).await
+    }
+
+    /// A Redis and a PostgreSQL of its own, for tests that stop PostgreSQL.
+    pub async fn start_own() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let postgres = postgres(folder.path()).await;
+        let url = postgres.url();
+        let mut servers = Self::with(Some(postgres), url).await;
+        servers.folder = folder;
+        servers
+    }
+
+    async fn with(postgres: Option<PrivatePostgres>, database_url: String) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let redis = PrivateRedis::start(RedisOptions {
+            folder: folder.path().join("redis"),
+            appendonly: true,
+            extra: vec![],
+        })
+        .await
+        .expect("a private Redis");
+        let servers = Self { redis, postgres, database_url, folder };
+        servers.record().await.migrate().await.expect("the schema");
+        servers
+    }
+
+    /// The URL of the Redis.
+    #[must_use]
+    pub fn redis_url(&self) -> String {
+        self.redis.url()
+    }
+
+    /// The URL of the database.
+    #[must_use]
+    pub fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
+    /// A folder of the test's own, removed at its end.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A handle on the record.
+    pub async fn record(&self) -> Record {
+        Record::connect(&self.database_url, 4).await.expect("the record")
+    }
+
+    /// A handle on the streams.
+    pub async fn streams(&self) -> Streams {
+        Streams::connect(&self.redis_url(), StreamNames::default()).await.expect("the streams")
+    }
+}
+
+async fn postgres(folder: &Path) -> PrivatePostgres {
+    // The server runs as another user where the tests run as root: it must be let through to its folder.
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+    PrivatePostgres::start(PostgresOptions { folder: folder.join("postgres"), durable: false, extra: vec![] })
+        .await
+        .expect("a private PostgreSQL")
+}
