@@ -1,1 +1,92 @@
-//! The gateway process.
+//! The gateway: events in, decisions in, answers out. Nothing is answered 202 before it is committed to the record.
+
+mod auth;
+pub mod config;
+mod error;
+mod escalations;
+mod events;
+mod fleet_view;
+mod intake;
+mod people;
+mod runs;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use fleet::{Fault, Intents, Process, Workflows};
+use rails::Policy;
+use tokio::net::TcpListener;
+
+use auth::Tokens;
+use config::Section;
+use error::Problem;
+use intake::Intake;
+
+/// What every request handler shares.
+pub(crate) struct Shared {
+    pub(crate) process: Process,
+    pub(crate) config: Section,
+    pub(crate) policy: Policy,
+    pub(crate) tokens: Tokens,
+    pub(crate) intents: Intents,
+    pub(crate) workflows: Workflows,
+    pub(crate) intake: Intake,
+}
+
+pub(crate) type App = Arc<Shared>;
+
+/// Serves HTTP until the process is told to stop; requests under way are finished.
+///
+/// # Errors
+/// [`Fault`] of kind usage for a wrong section or policy, unavailable where the address is busy.
+pub async fn run(process: Process) -> Result<(), Fault> {
+    let config: Section = process.section("gateway")?;
+    let policy = process.settings.shared.policy.read()?;
+    let listener = TcpListener::bind(&config.address).await.map_err(|e| {
+        Fault::unavailable(format!(
+            "the address {} cannot be bound: {e}; set gateway.address (port 0 takes a free one)",
+            config.address
+        ))
+    })?;
+    let address = listener.local_addr().map_err(|e| Fault::bug(e.to_string()))?;
+    let shutdown = process.shutdown.clone();
+    let grace = process.settings.shared.worker.grace;
+    let app = router(process, config, policy);
+    tracing::info!(address = %address, "serving");
+    let served = axum::serve(listener, app).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    tokio::select! {
+        served = served => served.map_err(|e| Fault::bug(format!("serving ended: {e}"))),
+        () = async { shutdown.cancelled().await; tokio::time::sleep(grace).await } => Ok(()),
+    }
+}
+
+fn router(process: Process, config: Section, policy: Policy) -> Router {
+    let shared = Arc::new(Shared {
+        tokens: Tokens::new(process.record.clone()),
+        intents: Intents::new(process.record.clone()),
+        workflows: Workflows::new(process.record.clone()),
+        intake: Intake::start(process.clone()),
+        policy,
+        config,
+        process,
+    });
+    Router::new()
+        .route("/v1/events", post(events::accept))
+        .route("/v1/runs", get(runs::list))
+        .route("/v1/runs/{id}", get(runs::show))
+        .route("/v1/runs/{id}/cancel", post(runs::cancel))
+        .route("/v1/escalations", get(escalations::list))
+        .route("/v1/escalations/{id}", get(escalations::show))
+        .route("/v1/escalations/{id}/resolve", post(escalations::resolve))
+        .route("/escalations/{id}/resolve", post(escalations::resolve))
+        .route("/v1/publications", get(people::publications))
+        .route("/v1/publications/{id}/settle", post(people::settle))
+        .route("/v1/fleet", get(fleet_view::show))
+        .fallback(|| async { Problem::not_found("there is no such address; README.md lists them") })
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        // Events have their own limits, line by line.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(shared)
+}

@@ -1,0 +1,125 @@
+//! Errors as RFC 9457 problem documents.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+/// A problem document.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    title: &'static str,
+    detail: String,
+    retry_after: Option<Duration>,
+    more: Map<String, Value>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, title, detail: detail.into(), retry_after: None, more: Map::new() }
+    }
+
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "The request cannot be read", detail)
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        let detail = "send `Authorization: Bearer <token>`; `tidemill tokens add` makes one";
+        Self::new(StatusCode::UNAUTHORIZED, "No valid token", detail)
+    }
+
+    pub(crate) fn forbidden(role: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "The token may not do this", format!("it needs the role `{role}`"))
+    }
+
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Not found", detail)
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "Wrong method", "this address takes another method")
+    }
+
+    pub(crate) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "It was decided otherwise meanwhile", detail)
+    }
+
+    pub(crate) fn too_large(limit: u64) -> Self {
+        let detail = format!("an event, or a body that is not NDJSON, has at most {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Too large", detail)
+    }
+
+    pub(crate) fn unprocessable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "The request cannot be carried out", detail)
+    }
+
+    pub(crate) fn busy(after: Duration) -> Self {
+        let detail = "the backlog is over its high-water mark; send again after the time in Retry-After";
+        Self {
+            retry_after: Some(after),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "Too much at once", detail)
+        }
+    }
+
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+        let after = Some(Duration::from_secs(2));
+        Self { retry_after: after, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "Not available now", detail) }
+    }
+
+    fn bug(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "A bug", detail)
+    }
+
+    /// Adds an extension member.
+    pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
+        self.more.insert(name.to_owned(), value);
+        self
+    }
+
+    /// The document, as an item of a batch carries it.
+    pub(crate) fn document(&self) -> Value {
+        let mut document = self.more.clone();
+        document.insert("type".to_owned(), json!("about:blank"));
+        document.insert("title".to_owned(), json!(self.title));
+        document.insert("status".to_owned(), json!(self.status.as_u16()));
+        document.insert("detail".to_owned(), json!(self.detail));
+        Value::Object(document)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        if self.status.is_server_error() {
+            tracing::warn!(status = self.status.as_u16(), detail = self.detail, "a request failed");
+        }
+        let mut response = (self.status, Json(self.document())).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(after) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<record::Error> for Problem {
+    fn from(error: record::Error) -> Self {
+        match error.handling() {
+            record::Handling::RetryGroup => Self::unavailable(error.to_string()),
+            record::Handling::Culprit => Self::unprocessable(error.to_string()),
+            record::Handling::Bug => Self::bug(error.to_string()),
+        }
+    }
+}
+
+impl From<streams::Error> for Problem {
+    fn from(error: streams::Error) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}

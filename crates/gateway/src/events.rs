@@ -1,0 +1,231 @@
+//! `POST /v1/events`: one JSON event, a JSON array, or NDJSON streamed with bounded memory.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::{Buf, BytesMut};
+use futures::StreamExt;
+use model::NewEvent;
+use record::{Admission, Admitted, NewRun};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use crate::App;
+use crate::auth::Caller;
+use crate::error::Problem;
+
+/// Events of one request that are under way at once.
+const WINDOW: usize = 512;
+
+type Pending = Result<oneshot::Receiver<Result<Admitted, Problem>>, Problem>;
+
+/// Takes events.
+pub(crate) async fn accept(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    caller.must("ingest")?;
+    if app.intake.backlog() > app.config.high_water {
+        return Err(Problem::busy(app.config.retry_after));
+    }
+    let mut batch = Batch::new(&app, &caller, &headers);
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if content_type.contains("ndjson") || content_type.contains("jsonl") {
+        lines(&mut batch, body).await?;
+        return batch.answer().await;
+    }
+    let limit = usize::try_from(app.config.max_event).unwrap_or(usize::MAX);
+    let bytes =
+        axum::body::to_bytes(body, limit).await.map_err(|_| Problem::too_large(app.config.max_event))?;
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(Problem::bad_request("the body is empty"));
+    }
+    if bytes.trim_ascii_start().first() != Some(&b'[') {
+        return one(&mut batch, &bytes).await;
+    }
+    let items: Vec<Box<RawValue>> =
+        serde_json::from_slice(&bytes).map_err(|e| Problem::bad_request(format!("not a JSON array: {e}")))?;
+    if items.is_empty() {
+        return Err(Problem::bad_request("the array is empty"));
+    }
+    for item in items {
+        batch.push(item.get().as_bytes()).await;
+    }
+    batch.answer().await
+}
+
+async fn one(batch: &mut Batch<'_>, bytes: &[u8]) -> Result<Response, Problem> {
+    let admitted = settle(batch.submit(bytes).await).await?;
+    let answer = json!({ "run_id": admitted.run, "created": admitted.created });
+    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+/// Reads NDJSON line by line: memory holds one line, and the events under way.
+async fn lines(batch: &mut Batch<'_>, body: Body) -> Result<(), Problem> {
+    let limit = usize::try_from(batch.app.config.max_event).unwrap_or(usize::MAX);
+    let mut stream = body.into_data_stream();
+    let mut rest = BytesMut::new();
+    let mut skipping = false;
+    while let Some(chunk) = stream.next().await {
+        rest.extend_from_slice(&chunk.map_err(|e| Problem::bad_request(format!("the body broke off: {e}")))?);
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line = rest.split_to(end);
+            rest.advance(1);
+            if std::mem::take(&mut skipping) {
+                continue;
+            }
+            batch.push_line(&line).await;
+        }
+        if rest.len() > limit {
+            if !skipping {
+                batch.refuse(Problem::too_large(batch.app.config.max_event));
+                skipping = true;
+            }
+            rest.clear();
+        }
+    }
+    if !skipping {
+        batch.push_line(&rest).await;
+    }
+    if batch.count == 0 { Err(Problem::bad_request("the body is empty")) } else { Ok(()) }
+}
+
+async fn settle(pending: Pending) -> Result<Admitted, Problem> {
+    pending?.await.map_err(|_| Problem::unavailable("the gateway is stopping"))?
+}
+
+/// The events of one request.
+struct Batch<'a> {
+    app: &'a App,
+    caller: &'a Caller,
+    traceparent: Option<String>,
+    pending: std::collections::VecDeque<(usize, Pending)>,
+    items: Vec<Value>,
+    accepted: usize,
+    count: usize,
+}
+
+impl<'a> Batch<'a> {
+    fn new(app: &'a App, caller: &'a Caller, headers: &HeaderMap) -> Self {
+        let given = headers
+            .get("traceparent")
+            .and_then(|value| value.to_str().ok())
+            .filter(|text| is_traceparent(text));
+        Self {
+            app,
+            caller,
+            traceparent: given.map(str::to_owned),
+            pending: std::collections::VecDeque::new(),
+            items: Vec::new(),
+            accepted: 0,
+            count: 0,
+        }
+    }
+
+    async fn push_line(&mut self, line: &[u8]) {
+        if !line.iter().all(u8::is_ascii_whitespace) {
+            self.push(line).await;
+        }
+    }
+
+    async fn push(&mut self, bytes: &[u8]) {
+        let pending = self.submit(bytes).await;
+        self.pending.push_back((self.count, pending));
+        self.count += 1;
+        if self.pending.len() >= WINDOW {
+            self.settle_first().await;
+        }
+    }
+
+    fn refuse(&mut self, problem: Problem) {
+        self.pending.push_back((self.count, Err(problem)));
+        self.count += 1;
+    }
+
+    async fn settle_first(&mut self) {
+        let Some((index, pending)) = self.pending.pop_front() else { return };
+        self.items.push(match settle(pending).await {
+            Ok(admitted) => {
+                self.accepted += 1;
+                json!({ "index": index, "run_id": admitted.run, "created": admitted.created })
+            }
+            Err(problem) => json!({ "index": index, "error": problem.document() }),
+        });
+    }
+
+    /// Checks an event and hands it to the lane.
+    async fn submit(&self, bytes: &[u8]) -> Pending {
+        let event = NewEvent::parse(bytes).map_err(|e| Problem::bad_request(e.to_string()))?;
+        let (tenant, source) = (self.caller.tenant(), event.source.as_str());
+        let Some(intent) = self.app.intents.serving(tenant, source).await? else {
+            if self.app.intents.active().await?.is_empty() {
+                return Err(Problem::unavailable("no intent is registered yet: start a planner"));
+            }
+            return Err(Problem::unprocessable(format!("no intent serves the source `{source}`")));
+        };
+        let workflow = self.app.workflows.get(&intent.pipeline_version).await?;
+        let first_step = workflow.first_step().to_owned();
+        let worker = workflow.step(&first_step).map(|step| step.worker.to_string()).unwrap_or_default();
+        let traceparent = self.traceparent.clone().unwrap_or_else(new_traceparent);
+        let run_partitions = self.app.process.streams.partitions();
+        let admission = Admission::draw_up(
+            NewRun {
+                event,
+                tenant: tenant.to_owned(),
+                intent,
+                first_step,
+                partition: rand::random_range(0..run_partitions),
+                traceparent: Some(traceparent),
+                received_at: chrono::Utc::now(),
+            },
+            &self.app.process.actor,
+        )?;
+        self.app.intake.submit(admission, worker).await
+    }
+
+    async fn answer(mut self) -> Result<Response, Problem> {
+        while !self.pending.is_empty() {
+            self.settle_first().await;
+        }
+        let answer = json!({ "accepted": self.accepted, "refused": self.items.len() - self.accepted, "items": self.items });
+        Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+    }
+}
+
+/// W3C trace context, version 00: 2, 32, 16 and 2 hexadecimal digits.
+fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let sizes = [2, 32, 16, 2];
+    parts.len() == sizes.len()
+        && parts
+            .iter()
+            .zip(sizes)
+            .all(|(part, size)| part.len() == size && part.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+fn new_traceparent() -> String {
+    format!("00-{:032x}-{:016x}-01", rand::random::<u128>().max(1), rand::random::<u64>().max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_context_is_made_as_it_is_checked() {
+        assert!(is_traceparent(&new_traceparent()));
+        for bad in [
+            "",
+            "00-1-2-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "zz-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
+            assert!(!is_traceparent(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What people do to runs: the parts that cancelling, deciding and settling share, and the ledger's routes.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use model::{Actor, RunId, StoredContent};
+use rails::{Settled, Standing, Transition, Workflow};
+use record::{Advance, Item, LoadedRun, Publication, Routed};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::App;
+use crate::auth::Caller;
+use crate::error::Problem;
+
+/// A run of the caller's tenant; anyone else's does not exist.
+pub(crate) async fn load(
+    app: &App,
+    caller: &Caller,
+    run: RunId,
+    artifacts: &[&str],
+) -> Result<LoadedRun, Problem> {
+    let names: Vec<String> = artifacts.iter().map(|name| (*name).to_owned()).collect();
+    let loaded = app.process.record.load(&[run], false, &names).await?.pop();
+    loaded
+        .filter(|loaded| loaded.tenant == caller.tenant())
+        .ok_or_else(|| Problem::not_found(format!("there is no run {run}")))
+}
+
+pub(crate) fn standing(run: &LoadedRun) -> Standing<'_> {
+    Standing {
+        run: run.run,
+        state: run.state,
+        lifecycle: run.lifecycle,
+        step: &run.step,
+        attempt: run.attempt,
+        content: run.content_sha256,
+    }
+}
+
+/// What a person's act writes.
+pub(crate) fn act(
+    caller: &Caller,
+    run: LoadedRun,
+    what: &'static str,
+    transition: Transition,
+    content: Option<StoredContent>,
+    note: Option<String>,
+) -> (Item, Routed) {
+    let advance = Advance {
+        what,
+        output: None,
+        content,
+        trend: None,
+        embedding: None,
+        actor: Actor { name: "person".to_owned(), version: String::new(), id: caller.name().to_owned() },
+        at: chrono::Utc::now(),
+        model: None,
+        prompt: note,
+        input_sha256: None,
+        original: Vec::new(),
+        origin: None,
+    };
+    let item = Item { run, admission: None, claims: model::Claims::default() };
+    (item, Routed { transition, delay: Duration::ZERO, advance })
+}
+
+/// The job of a run that a person set going, without waiting for the planner's turn.
+pub(crate) async fn add_present_job(app: &App, workflow: &Workflow, run: RunId) -> Result<(), Problem> {
+    let Some(outstanding) = app.process.record.present_job(run).await? else { return Ok(()) };
+    if let Some(step) = workflow.step(&outstanding.job.step)
+        && let Err(error) =
+            app.process.streams.add(step.worker.as_str(), outstanding.partition, &[outstanding.job]).await
+    {
+        tracing::warn!(%error, run_id = %run, "the job could not be added; the reconciler adds it");
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Limit {
+    limit: Option<i64>,
+}
+
+impl Limit {
+    pub(crate) fn or(&self, default: i64) -> i64 {
+        self.limit.unwrap_or(default).clamp(1, 1000)
+    }
+}
+
+/// `GET /v1/publications`: the ledger, newest first.
+pub(crate) async fn publications(
+    State(app): State<App>,
+    caller: Caller,
+    Query(limit): Query<Limit>,
+) -> Result<Json<Value>, Problem> {
+    caller.must("read")?;
+    let found = app.process.record.publications(Some(caller.tenant()), limit.or(100)).await?;
+    Ok(Json(json!({ "publications": found })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Answer {
+    answer: Answered,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum Answered {
+    Delivered,
+    Resend,
+    Abandon,
+}
+
+/// `POST /v1/publications/{id}/settle`: a person says whether an `unknown` post went out.
+pub(crate) async fn settle(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: Result<Json<Answer>, axum::extract::rejection::JsonRejection>,
+) -> Result<Json<Value>, Problem> {
+    caller.must("operate")?;
+    let Json(answer) = body.map_err(|e| Problem::bad_request(e.body_text()))?;
+    let missing = || Problem::not_found(format!("there is no publication {id}"));
+    let id = Uuid::parse_str(&id).map_err(|_| missing())?;
+    let row: Publication = app
+        .process
+        .record
+        .publication(id)
+        .await?
+        .filter(|row| row.tenant == caller.tenant())
+        .ok_or_else(missing)?;
+    let answer = match answer.answer {
+        Answered::Delivered => Settled::Delivered,
+        Answered::Resend => Settled::Resend,
+        Answered::Abandon => Settled::Abandon,
+    };
+    let run = load(&app, &caller, row.run_id, &[]).await?;
+    let workflow = app.workflows.get(&run.pipeline_version).await?;
+    let stale =
+        || Problem::conflict("the publication is not unknown, or its run no longer waits for this answer");
+    let transition = rails::settled(&workflow, &standing(&run), answer).map_err(|_| stale())?;
+    let run_id = run.run;
+    let (item, routed) = act(&caller, run, "settled", transition, None, None);
+    let settled = app.process.record.settle_by_person(&row, answer, caller.name(), item, routed).await?;
+    let seq = settled.ok_or_else(stale)?;
+    add_present_job(&app, &workflow, run_id).await?;
+    Ok(Json(json!({ "publication_id": id, "run_id": run_id, "seq": seq })))
+}

@@ -1,0 +1,144 @@
+//! Runs: shown, listed, waited for, cancelled.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use model::{RunId, RunState};
+use rails::{Facts, Signal};
+use record::{Cancelled, RunFilter};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::App;
+use crate::auth::Caller;
+use crate::error::Problem;
+use crate::people;
+
+/// The longest that a request may wait for a run's end.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How often a waiting request looks.
+const LOOK: Duration = Duration::from_millis(100);
+
+fn run_id(text: &str) -> Result<RunId, Problem> {
+    text.parse().map_err(|e: model::IdError| Problem::not_found(e.to_string()))
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Wait {
+    wait: Option<String>,
+}
+
+/// `GET /v1/runs/{id}`: everything about one run; with `?wait=30s` once it has ended, or after that time.
+pub(crate) async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(wait): Query<Wait>,
+) -> Result<Json<Value>, Problem> {
+    caller.must("read")?;
+    let run = run_id(&id)?;
+    let wait = match wait.wait {
+        Some(text) => humantime::parse_duration(&text)
+            .map_err(|e| Problem::bad_request(format!("wait=`{text}`: {e}; write it like 30s")))?
+            .min(LONGEST_WAIT),
+        None => Duration::ZERO,
+    };
+    let until = Instant::now() + wait;
+    loop {
+        let found = app.process.record.run(run).await?.filter(|found| found.tenant == caller.tenant());
+        let found = found.ok_or_else(|| Problem::not_found(format!("there is no run {run}")))?;
+        if found.ended_at.is_some() || Instant::now() >= until || app.process.shutdown.is_cancelled() {
+            return detail(&app, run).await;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn detail(app: &App, run: RunId) -> Result<Json<Value>, Problem> {
+    let record = &app.process.record;
+    let detail =
+        record.run_detail(run).await?.ok_or_else(|| Problem::not_found(format!("there is no run {run}")))?;
+    let mut shown = serde_json::to_value(&detail).map_err(|e| Problem::unavailable(e.to_string()))?;
+    let steps: Vec<Value> = detail
+        .provenance
+        .iter()
+        .filter_map(|link| serde_json::from_str::<Value>(link.entry.get()).ok())
+        .map(|e| json!({ "step": e["step"], "what": e["what"], "next": e["next"], "state": e["state"], "at": e["at"] }))
+        .collect();
+    if let Value::Object(map) = &mut shown {
+        map.insert("steps".to_owned(), Value::Array(steps));
+        map.insert("escalation".to_owned(), json!(record.escalation_of(run).await?));
+        map.insert("publications".to_owned(), json!(record.publications_of(run).await?));
+    }
+    Ok(Json(shown))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListQuery {
+    state: Option<String>,
+    source: Option<String>,
+    cursor: Option<String>,
+    limit: Option<i64>,
+}
+
+/// `GET /v1/runs`: newest first; `next` is the cursor of the following page.
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    caller.must("read")?;
+    let Query(query) = query.map_err(|e| Problem::bad_request(e.body_text()))?;
+    let bad = |e: &dyn std::fmt::Display| Problem::bad_request(e.to_string());
+    let state = query.state.map(|text| text.parse::<RunState>()).transpose().map_err(|e| bad(&e))?;
+    let before = query.cursor.map(|text| text.parse::<RunId>()).transpose().map_err(|e| bad(&e))?;
+    let limit = query.limit.unwrap_or(50).clamp(1, 500);
+    let filter = RunFilter { tenant: Some(caller.tenant().to_owned()), state, source: query.source, before };
+    let runs = app.process.record.runs(&filter, limit).await?;
+    let full = i64::try_from(runs.len()).unwrap_or(0) == limit;
+    let next = runs.last().filter(|_| full).map(|run| run.run_id);
+    let counts: serde_json::Map<String, Value> = app
+        .process
+        .record
+        .run_counts(Some(caller.tenant()))
+        .await?
+        .into_iter()
+        .map(|(state, count)| (state, json!(count)))
+        .collect();
+    Ok(Json(json!({ "runs": runs, "next": next, "counts": counts })))
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CancelBody {
+    reason: Option<String>,
+}
+
+/// `POST /v1/runs/{id}/cancel`: ends an open run, unless a publication is under way.
+pub(crate) async fn cancel(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: Option<Json<CancelBody>>,
+) -> Result<Json<Value>, Problem> {
+    caller.must("operate")?;
+    let reason = body.and_then(|Json(body)| body.reason).unwrap_or_else(|| "cancelled on request".to_owned());
+    let run = people::load(&app, &caller, run_id(&id)?, &[]).await?;
+    let workflow = app.workflows.get(&run.pipeline_version).await?;
+    let signal = Signal::Cancel { reason: &reason };
+    let transition =
+        rails::advance(&workflow, &people::standing(&run), &signal, &Default::default(), &Facts::default())
+            .map_err(|impossible| Problem::conflict(impossible.to_string()))?;
+    let run_id = run.run;
+    let (item, routed) = people::act(&caller, run, "cancelled", transition, None, None);
+    match app.process.record.cancel(caller.name(), item, routed).await? {
+        Cancelled::Done => Ok(Json(json!({ "run_id": run_id, "state": RunState::Cancelled }))),
+        Cancelled::Stale => Err(Problem::conflict("the run moved on in the meantime; look at it again")),
+        Cancelled::Publishing => {
+            Err(Problem::conflict("a publication is under way; cancel once it is settled"))
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Escalations, and the decisions of people on runs: each one transaction, under the run's lock.
+
+use chrono::{DateTime, Utc};
+use model::RunId;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
+
+use crate::{Error, Item, Record, Routed, advance, dead_letters, extras};
+
+/// A question to a person.
+#[derive(Debug, Clone, Serialize)]
+pub struct Escalation {
+    /// Its id.
+    pub escalation_id: Uuid,
+    /// The run that waits.
+    pub run_id: RunId,
+    /// The run's `seq` when it was asked; a decision names it, so that a stale one is seen.
+    pub version: i32,
+    /// The tenant.
+    pub tenant: String,
+    /// What kind of doubt.
+    pub issue_type: String,
+    /// In words.
+    pub question: String,
+    /// The condition that raised it.
+    pub rule: Option<String>,
+    /// The values it read and its threshold.
+    pub evidence: Box<RawValue>,
+    /// `normal`, or `high` once the due time has passed.
+    pub priority: String,
+    /// When it was asked.
+    pub opened_at: DateTime<Utc>,
+    /// Until when a person should decide.
+    pub due_at: DateTime<Utc>,
+    /// When it was resolved.
+    pub resolved_at: Option<DateTime<Utc>>,
+    /// How.
+    pub resolution: Option<String>,
+    /// By whom.
+    pub resolved_by: Option<String>,
+    /// What they noted.
+    pub note: Option<String>,
+}
+
+/// How an escalation ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Resolution<'a> {
+    /// The escalation.
+    pub escalation: Uuid,
+    /// `approve`, `reject`, `edit`, `send_back` or `override`.
+    pub resolution: &'a str,
+    /// Who decided.
+    pub by: &'a str,
+    /// What they noted.
+    pub note: Option<&'a str>,
+}
+
+/// What came of a cancellation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// The run is cancelled.
+    Done,
+    /// The run moved on meanwhile; nothing was written.
+    Stale,
+    /// A publication is under way; nothing was written.
+    Publishing,
+}
+
+const COLUMNS: &str = "escalation_id, run_id, seq, tenant, issue_type, question, rule, evidence::text AS evidence, \
+                       priority, opened_at, due_at, resolved_at, resolution, resolved_by, note";
+
+fn read(row: &PgRow) -> Result<Escalation, Error> {
+    let escalation_id: Uuid = row.get("escalation_id");
+    let evidence = RawValue::from_string(row.get("evidence"))
+        .map_err(|e| Error::unreadable(format_args!("escalation {escalation_id}"), e))?;
+    Ok(Escalation {
+        escalation_id,
+        run_id: RunId(row.get("run_id")),
+        version: row.get("seq"),
+        tenant: row.get("tenant"),
+        issue_type: row.get("issue_type"),
+        question: row.get("question"),
+        rule: row.get("rule"),
+        evidence,
+        priority: row.get("priority"),
+        opened_at: row.get("opened_at"),
+        due_at: row.get("due_at"),
+        resolved_at: row.get("resolved_at"),
+        resolution: row.get("resolution"),
+        resolved_by: row.get("resolved_by"),
+        note: row.get("note"),
+    })
+}
+
+impl Record {
+    /// Open escalations, the most pressing first; of one tenant, where named.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn open_escalations(&self, tenant: Option<&str>, limit: i64) -> Result<Vec<Escalation>, Error> {
+        sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM escalations WHERE resolved_at IS NULL AND ($1::text IS NULL OR tenant = $1)
+             ORDER BY priority, due_at LIMIT $2"
+        )))
+        .bind(tenant)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::sql("the escalations"))?
+        .iter()
+        .map(read)
+        .collect()
+    }
+
+    /// One escalation.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn escalation(&self, id: Uuid) -> Result<Option<Escalation>, Error> {
+        sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM escalations WHERE escalation_id = $1"
+        )))
+        .bind(id)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(Error::sql("an escalation"))?
+        .map(|row| read(&row))
+        .transpose()
+    }
+
+    /// The open escalation of a run.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn escalation_of(&self, run: RunId) -> Result<Option<Escalation>, Error> {
+        sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM escalations WHERE run_id = $1 AND resolved_at IS NULL ORDER BY seq DESC LIMIT 1"
+        )))
+        .bind(run.0)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(Error::sql("an escalation"))?
+        .map(|row| read(&row))
+        .transpose()
+    }
+
+    /// Commits a decision: the escalation's end, the approval and the transition, in one transaction. `None` where the
+    /// escalation was resolved before or the run moved on; nothing was written then, and the first decision stands.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn resolve(
+        &self,
+        resolution: Resolution<'_>,
+        item: Item,
+        routed: Routed,
+    ) -> Result<Option<i32>, Error> {
+        let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
+        let (items, routed) = ([item], [routed]);
+        let won = advance::compare_and_set(&mut tx, &items, &routed, &[true]).await?;
+        let Some(seq) = won[0] else { return Ok(None) };
+        extras::write(&mut tx, &items, &routed, &won).await?;
+        let ended = sqlx::query(
+            "UPDATE escalations SET resolved_at = now(), resolution = $2, resolved_by = $3, note = $4
+             WHERE escalation_id = $1 AND resolved_at IS NULL AND seq = $5",
+        )
+        .bind(resolution.escalation)
+        .bind(resolution.resolution)
+        .bind(resolution.by)
+        .bind(resolution.note)
+        .bind(items[0].run.seq)
+        .execute(&mut *tx)
+        .await
+        .map_err(Error::sql("the end of an escalation"))?;
+        if ended.rows_affected() != 1 {
+            return Ok(None);
+        }
+        tx.commit().await.map_err(Error::sql("a commit"))?;
+        Ok(Some(seq))
+    }
+
+    /// Commits a cancellation, with the end of what was asked about the run. The run is locked first, as a claim does,
+    /// so that either the claim or the cancellation sees the other.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn cancel(&self, by: &str, item: Item, routed: Routed) -> Result<Cancelled, Error> {
+        let run = item.run.run;
+        let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
+        if is_publishing(&mut tx, run).await? {
+            return Ok(Cancelled::Publishing);
+        }
+        let (items, routed) = ([item], [routed]);
+        let won = advance::compare_and_set(&mut tx, &items, &routed, &[true]).await?;
+        if won[0].is_none() {
+            return Ok(Cancelled::Stale);
+        }
+        sqlx::query(
+            "UPDATE escalations SET resolved_at = now(), resolution = 'cancelled', resolved_by = $2
+             WHERE run_id = $1 AND resolved_at IS NULL",
+        )
+        .bind(run.0)
+        .bind(by)
+        .execute(&mut *tx)
+        .await
+        .map_err(Error::sql("the end of an escalation"))?;
+        tx.commit().await.map_err(Error::sql("a commit"))?;
+        Ok(Cancelled::Done)
+    }
+
+    /// Commits the return of a dead run to life; `None` where it moved on.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn replay(&self, item: Item, routed: Routed) -> Result<Option<i32>, Error> {
+        let run = item.run.run;
+        let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
+        let won = advance::compare_and_set(&mut tx, &[item], &[routed], &[true]).await?;
+        if won[0].is_some() {
+            dead_letters::mark_replayed(&mut tx, run).await?;
+            tx.commit().await.map_err(Error::sql("a commit"))?;
+        }
+        Ok(won[0])
+    }
+}
+
+async fn is_publishing(connection: &mut PgConnection, run: RunId) -> Result<bool, Error> {
+    sqlx::query("SELECT 1 FROM runs WHERE run_id = $1 FOR UPDATE")
+        .bind(run.0)
+        .execute(&mut *connection)
+        .await
+        .map_err(Error::sql("the lock of a run"))?;
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM publications WHERE run_id = $1 AND state = 'sent')")
+        .bind(run.0)
+        .fetch_one(connection)
+        .await
+        .map_err(Error::sql("the look-up of publications"))
+}
