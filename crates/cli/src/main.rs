@@ -1,2 +1,74 @@
-//! The tidemill command.
-fn main() {}
+//! `tidemill`: the command line of operators, moderators and newcomers.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its terminal")]
+
+mod args;
+mod audit;
+mod client;
+mod config;
+mod demo;
+mod dlq;
+mod escalations;
+mod ingest;
+mod local_work;
+mod model_folder;
+mod publications;
+mod runs;
+mod table;
+mod tokens;
+mod up;
+mod why;
+
+use std::process::ExitCode;
+
+use args::{Args, Command};
+use clap::Parser;
+use fleet::{Fault, FaultKind};
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let code = if error.use_stderr() { FaultKind::Usage as u8 } else { 0 };
+            return if error.print().is_ok() {
+                ExitCode::from(code)
+            } else {
+                ExitCode::from(FaultKind::Bug as u8)
+            };
+        }
+    };
+    // reqwest panics without a provider; this is the first one, so it cannot be refused.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return ended(Err(Fault::bug(format!("no runtime: {error}")))),
+    };
+    ended(runtime.block_on(Box::pin(run(args))))
+}
+
+fn ended(result: Result<(), Fault>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("tidemill: {fault}");
+            ExitCode::from(fault.kind as u8)
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), Fault> {
+    match args.command {
+        Command::Up(up) => up::run(up).await,
+        Command::Demo(demo) => demo::run(demo).await,
+        Command::Ingest(ingest) => ingest::run(ingest).await,
+        Command::Runs(command) => runs::run(command).await,
+        Command::Escalations(command) => escalations::run(command).await,
+        Command::Why(why) => why::run(why).await,
+        Command::Dlq(command) => dlq::run(command).await,
+        Command::Audit(command) => audit::run(command).await,
+        Command::Tokens(command) => tokens::run(command).await,
+        Command::Publications(command) => publications::run(command).await,
+        Command::Migrate(migrate) => local_work::migrate(migrate).await,
+        Command::Config(command) => config::run(command),
+        Command::Model(command) => model_folder::run(command).await,
+    }
+}

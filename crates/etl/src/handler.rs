@@ -25,7 +25,11 @@ impl Etl {
     pub(crate) fn new(config: &Section) -> Result<Self, Fault> {
         let analyser =
             Analyser::new(config.text.clone()).map_err(|e| Fault::usage(format!("etl.text: {e}")))?;
-        Ok(Self { analyser: Arc::new(analyser), cores: Semaphore::new(config.threads.max(1)) })
+        let threads = match config.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        Ok(Self { analyser: Arc::new(analyser), cores: Semaphore::new(threads) })
     }
 
     async fn enrich(&self, job: &JobContext) -> Result<Report, Failure> {

@@ -76,6 +76,14 @@ pub fn decode_entry(mut bytes: &[u8]) -> Option<EntryFields> {
     Some(fields)
 }
 
+/// The request id of an upstream entry that brought none: SHA-256 over stream, entry id and fields, so that adopting it
+/// again, or replaying it, finds the same run.
+#[must_use]
+pub fn upstream_request_id(stream: &str, entry_id: &str, fields: &EntryFields) -> String {
+    let body = encode_entry(fields);
+    model::sha256(&[stream.as_bytes(), &[0], entry_id.as_bytes(), &[0], &body]).to_hex()
+}
+
 impl Record {
     /// Stores a letter that touches no run; the same entry again changes nothing.
     ///

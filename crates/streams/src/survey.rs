@@ -204,6 +204,24 @@ impl Streams {
             .collect())
     }
 
+    /// Entries that a worker type's streams were ever given.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn entries_added(&self, worker: &str) -> Result<u64, Error> {
+        let mut added = 0;
+        for partition in 0..self.partitions() {
+            let key = self.keys(worker, partition)?.stream;
+            let mut connection = self.connection("a look at a stream").await?;
+            let answer: Result<Value, redis::RedisError> =
+                redis::cmd("XINFO").arg("STREAM").arg(key).query_async(&mut connection).await;
+            // A stream that does not exist was given nothing.
+            let fields = answer.ok().and_then(pairs).unwrap_or_default();
+            added += unsigned(fields.get("entries-added"));
+        }
+        Ok(added)
+    }
+
     async fn info(
         &self,
         what: &str,

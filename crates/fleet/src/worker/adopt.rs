@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::Utc;
-use model::{DEFAULT_TENANT, EntryFields, Job, JobKey, Lifecycle, NewEvent, RunState, UpstreamEntry, sha256};
+use model::{DEFAULT_TENANT, Job, JobKey, Lifecycle, NewEvent, RunState, UpstreamEntry};
 use rails::Workflow;
 use record::{Admission, Intent, LoadedRun, NewRun};
 
@@ -111,19 +111,13 @@ impl Arrival {
 
 fn read<H: Handler>(engine: &Engine<H>, entry: &Entry) -> Result<Arrival, String> {
     let upstream = UpstreamEntry::decode(&entry.fields).map_err(|e| format!("cannot be adopted: {e}"))?;
-    let request_id = upstream
-        .request_id
-        .unwrap_or_else(|| identity(engine.lanes[entry.lane].key(), &entry.id.to_string(), &entry.fields));
+    let request_id = upstream.request_id.unwrap_or_else(|| {
+        record::upstream_request_id(engine.lanes[entry.lane].key(), &entry.id.to_string(), &entry.fields)
+    });
     let event = NewEvent::from_upstream(&upstream.source, &request_id, &upstream.payload)
         .map_err(|e| format!("cannot be adopted: {e}"))?;
     let tenant = upstream.tenant.unwrap_or_else(|| DEFAULT_TENANT.to_owned());
     Ok(Arrival { event, tenant, request_id, traceparent: upstream.traceparent })
-}
-
-/// The request id of an entry without one: SHA-256 over stream, entry id and fields.
-fn identity(stream: &str, entry: &str, fields: &EntryFields) -> String {
-    let body = record::encode_entry(fields);
-    sha256(&[stream.as_bytes(), &[0], entry.as_bytes(), &[0], &body]).to_hex()
 }
 
 /// The run as it will stand once its admission is committed.

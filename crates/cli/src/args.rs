@@ -1,0 +1,389 @@
+//! Commands, flags and their help.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use fleet::config::Overrides;
+
+/// Tidemill: a fleet of stream workers with a full record
+#[derive(Debug, Parser)]
+#[command(
+    name = "tidemill",
+    version,
+    after_help = "Example:\n  tidemill up\n\nExit codes: 0 done, 64 bad usage or configuration, 69 a service is missing or unfit, 70 a bug or a broken record."
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a local fleet, with servers of its own where no URL is given
+    #[command(after_help = "Example:\n  tidemill up --scale etl=4")]
+    Up(Up),
+    /// Run a local fleet on the sample events, show where each ends, and stop
+    #[command(after_help = "Example:\n  tidemill demo")]
+    Demo(Demo),
+    /// Send events from a file or standard input to the gateway
+    #[command(
+        after_help = "Example:\n  tidemill ingest events.ndjson\n  echo '{\"source\":\"me\",\"payload\":{\"body\":\"Hello.\"}}' | tidemill ingest -"
+    )]
+    Ingest(Ingest),
+    /// Look at runs, or cancel one
+    #[command(subcommand, after_help = "Example:\n  tidemill runs list --state waiting")]
+    Runs(Runs),
+    /// Look at what people are asked, and decide
+    #[command(subcommand, after_help = "Example:\n  tidemill escalations resolve 0197… --decision approve")]
+    Escalations(Escalations),
+    /// Say in words what a run waits for, or why it ended
+    #[command(after_help = "Example:\n  tidemill why 0197a1c2-0000-7000-8000-000000000000")]
+    Why(Why),
+    /// Look at dead letters, or give one another life
+    #[command(subcommand, after_help = "Example:\n  tidemill dlq list\n  tidemill dlq replay 0197…")]
+    Dlq(Dlq),
+    /// Verify the provenance chains
+    #[command(subcommand, after_help = "Example:\n  tidemill audit verify")]
+    Audit(Audit),
+    /// Make, list and revoke access tokens
+    #[command(
+        subcommand,
+        after_help = "Example:\n  tidemill tokens add --name desk --role read --role moderate"
+    )]
+    Tokens(Tokens),
+    /// Look at the ledger of publications, or say what became of an unknown one
+    #[command(subcommand, after_help = "Example:\n  tidemill publications settle 0197… --answer delivered")]
+    Publications(Publications),
+    /// Bring the record's schema up to date
+    #[command(
+        after_help = "Example:\n  tidemill migrate --database-url postgres://tidemill@127.0.0.1/tidemill"
+    )]
+    Migrate(Database),
+    /// Look at the configuration
+    #[command(subcommand, after_help = "Example:\n  tidemill config show")]
+    Config(Config),
+    /// Fetch the embedding model
+    #[command(subcommand, after_help = "Example:\n  tidemill model fetch")]
+    Model(Model),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Up {
+    /// Folder of the fleet's data, logs and token
+    #[arg(long, default_value = ".tidemill", value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+    /// Processes of a worker type, such as etl=4; may be repeated
+    #[arg(long, value_name = "WORKER=COUNT")]
+    pub(crate) scale: Vec<String>,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Demo {
+    /// The sample events
+    #[arg(long, default_value = "deploy/samples/events.ndjson", value_name = "FILE")]
+    pub(crate) events: PathBuf,
+    /// The policy they are judged by
+    #[arg(long, default_value = "deploy/policy.yaml", value_name = "FILE")]
+    pub(crate) policy: PathBuf,
+    /// Folder of the demonstration; emptied at the start
+    #[arg(long, default_value = ".tidemill/demo", value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+}
+
+/// Where the gateway is, and who asks
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Gateway {
+    /// The gateway [default: the local fleet's]
+    #[arg(long, env = "TIDEMILL_URL", value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The access token [default: the local fleet's]
+    #[arg(long, env = "TIDEMILL_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// The local fleet's folder
+    #[arg(long, default_value = ".tidemill", value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+}
+
+/// Where the record is
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Database {
+    /// PostgreSQL [default: the local fleet's]
+    #[arg(long, value_name = "URL", env = "TIDEMILL_DATABASE__URL", hide_env_values = true)]
+    pub(crate) database_url: Option<String>,
+    /// Redis [default: the local fleet's]
+    #[arg(long, value_name = "URL", env = "TIDEMILL_REDIS__URL", hide_env_values = true)]
+    pub(crate) redis_url: Option<String>,
+    /// The local fleet's folder
+    #[arg(long, default_value = ".tidemill", value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Ingest {
+    /// JSON, a JSON array or NDJSON; `-` reads standard input
+    pub(crate) file: String,
+    #[command(flatten)]
+    pub(crate) gateway: Gateway,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Runs {
+    /// List runs, newest first
+    #[command(after_help = "Example:\n  tidemill runs list --state waiting --json")]
+    List {
+        /// Only in this state
+        #[arg(long)]
+        state: Option<String>,
+        /// Only from this source
+        #[arg(long)]
+        source: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
+    /// Show one run with its artifacts and provenance
+    #[command(after_help = "Example:\n  tidemill runs show 0197…")]
+    Show {
+        /// The run
+        run: String,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
+    /// End a run
+    #[command(after_help = "Example:\n  tidemill runs cancel 0197… --reason 'sent by mistake'")]
+    Cancel {
+        /// The run
+        run: String,
+        /// Why
+        #[arg(long)]
+        reason: Option<String>,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Escalations {
+    /// List what people are asked, the most pressing first
+    #[command(after_help = "Example:\n  tidemill escalations list")]
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
+    /// Show one with its content and evidence
+    #[command(after_help = "Example:\n  tidemill escalations show 0197…")]
+    Show {
+        /// The escalation
+        escalation: String,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
+    /// Decide one
+    #[command(
+        after_help = "Example:\n  tidemill escalations resolve 0197… --decision reject --note 'an advertisement'"
+    )]
+    Resolve {
+        /// The escalation
+        escalation: String,
+        /// What is decided
+        #[arg(long)]
+        decision: Decision,
+        /// The new content (a JSON file), for `edit`
+        #[arg(long, value_name = "FILE")]
+        content: Option<PathBuf>,
+        /// The step to go back to, for `send-back`
+        #[arg(long)]
+        step: Option<String>,
+        /// Why; required for `override`
+        #[arg(long)]
+        note: Option<String>,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Decision {
+    Approve,
+    Reject,
+    Edit,
+    SendBack,
+    Override,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Why {
+    /// The run
+    pub(crate) run: String,
+    #[command(flatten)]
+    pub(crate) gateway: Gateway,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dlq {
+    /// List dead letters that were not replayed, newest first
+    #[command(after_help = "Example:\n  tidemill dlq list --json")]
+    List {
+        /// At most so many
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Show one with its bytes
+    #[command(after_help = "Example:\n  tidemill dlq show 0197…")]
+    Show {
+        /// The letter
+        letter: String,
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Give one another life: its run goes on at the step it died at, or its entry is added again as it was
+    #[command(after_help = "Example:\n  tidemill dlq replay 0197…")]
+    Replay {
+        /// The letter
+        letter: String,
+        #[command(flatten)]
+        database: Database,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Verify a run's chain, or every chain, and name the first broken link of each
+    #[command(after_help = "Example:\n  tidemill audit verify\n  tidemill audit verify 0197…")]
+    Verify {
+        /// Only this run
+        run: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        database: Database,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tokens {
+    /// Make a token; its secret is shown once
+    #[command(after_help = "Example:\n  tidemill tokens add --name feeder --role ingest --tenant acme")]
+    Add {
+        /// Who it is, in decisions and logs
+        #[arg(long)]
+        name: String,
+        /// What it may do: ingest, read, moderate, operate; may be repeated
+        #[arg(long = "role", required = true)]
+        roles: Vec<String>,
+        /// The tenant it belongs to
+        #[arg(long, default_value = model::DEFAULT_TENANT)]
+        tenant: String,
+        #[command(flatten)]
+        database: Database,
+    },
+    /// List tokens
+    #[command(after_help = "Example:\n  tidemill tokens list")]
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        database: Database,
+    },
+    /// Revoke a token
+    #[command(after_help = "Example:\n  tidemill tokens revoke 0197…")]
+    Revoke {
+        /// The token's id
+        token: String,
+        #[command(flatten)]
+        database: Database,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Publications {
+    /// List the ledger, newest first
+    #[command(after_help = "Example:\n  tidemill publications list")]
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
+    /// Say what became of an unknown one
+    #[command(after_help = "Example:\n  tidemill publications settle 0197… --answer resend")]
+    Settle {
+        /// The publication
+        publication: String,
+        /// What became of it, or shall
+        #[arg(long)]
+        answer: Answer,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Answer {
+    Delivered,
+    Resend,
+    Abandon,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Show every effective value and where it came from
+    #[command(after_help = "Example:\n  tidemill config show --set worker.concurrency=64")]
+    Show {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        overrides: Overrides,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Model {
+    /// Fetch all-MiniLM-L6-v2 and verify its files
+    #[command(after_help = "Example:\n  tidemill model fetch")]
+    Fetch {
+        /// Where to
+        #[arg(default_value = "models/all-MiniLM-L6-v2")]
+        folder: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn each(command: &clap::Command, visit: &mut dyn FnMut(&clap::Command)) {
+        visit(command);
+        command.get_subcommands().for_each(|inner| each(inner, visit));
+    }
+
+    #[test]
+    fn the_flags_fit_together_and_every_command_shows_an_example() {
+        Args::command().debug_assert();
+        each(&Args::command(), &mut |command| {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example:"), "{}", command.get_name());
+        });
+    }
+}

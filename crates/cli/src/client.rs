@@ -1,0 +1,111 @@
+//! The gateway's API as the commands use it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use fleet::Fault;
+use reqwest::{Method, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::args::Gateway;
+
+/// What a running local fleet leaves in its folder for the commands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LocalFleet {
+    pub(crate) gateway: String,
+    pub(crate) redis_url: String,
+    pub(crate) database_url: String,
+    pub(crate) pid: u32,
+}
+
+impl LocalFleet {
+    pub(crate) const FILE: &str = "fleet.json";
+    pub(crate) const TOKEN: &str = "token";
+
+    pub(crate) fn read(folder: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(folder.join(Self::FILE)).ok()?).ok()
+    }
+}
+
+/// A client of one gateway.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    url: String,
+    token: String,
+}
+
+impl Client {
+    pub(crate) fn of(gateway: &Gateway) -> Result<Self, Fault> {
+        let local = LocalFleet::read(&gateway.folder);
+        let url = gateway.url.clone().or_else(|| local.map(|fleet| fleet.gateway)).ok_or_else(|| {
+            Fault::unavailable(format!(
+                "no gateway is known: start a local fleet with `tidemill up` (looked in {}), or pass --url",
+                gateway.folder.display()
+            ))
+        })?;
+        let kept = || std::fs::read_to_string(gateway.folder.join(LocalFleet::TOKEN)).ok();
+        let token = gateway.token.clone().or_else(kept).ok_or_else(|| {
+            Fault::usage("no access token is known: pass --token or set TIDEMILL_TOKEN; `tidemill tokens add` makes one")
+        })?;
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(120))
+            .build()
+            .map_err(|e| Fault::bug(format!("no HTTP client: {e}")))?;
+        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), token: token.trim().to_owned() })
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, Fault> {
+        self.answer(self.request(Method::GET, path)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Fault> {
+        self.answer(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Sends NDJSON; waits and sends again while the gateway says that it is too much.
+    pub(crate) async fn send_lines(&self, lines: &str) -> Result<Value, Fault> {
+        loop {
+            let request = self
+                .request(Method::POST, "/v1/events")
+                .header("content-type", "application/x-ndjson")
+                .body(lines.to_owned());
+            let response = request.send().await.map_err(|e| self.unreachable(&e))?;
+            if response.status() == StatusCode::TOO_MANY_REQUESTS {
+                let after = response.headers().get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok());
+                tokio::time::sleep(Duration::from_secs(after.unwrap_or(1))).await;
+                continue;
+            }
+            return Self::read(response).await;
+        }
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Fault {
+        Fault::unavailable(format!("the gateway {} does not answer: {error}; is the fleet up?", self.url))
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Value, Fault> {
+        Self::read(request.send().await.map_err(|e| self.unreachable(&e))?).await
+    }
+
+    async fn read(response: reqwest::Response) -> Result<Value, Fault> {
+        let status = response.status();
+        let body: Value = response.json().await.unwrap_or_default();
+        if status.is_success() {
+            return Ok(body);
+        }
+        let word = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+        let mut message = format!("{} ({}): {}", word("title"), status.as_u16(), word("detail"));
+        if let Some(violations) = body["violations"].as_array() {
+            for violation in violations {
+                message.push_str(&format!("\n  {}: {}", violation["rule"], violation["detail"]));
+            }
+        }
+        Err(if status.is_server_error() { Fault::unavailable(message) } else { Fault::usage(message) })
+    }
+}

@@ -1,0 +1,66 @@
+//! `tidemill config`: every effective value, and where it came from.
+
+use fleet::Fault;
+use fleet::config::{Admin, Database, Effective, Log, PolicyFile, Redis, Settings, Worker};
+
+use crate::args::Config;
+use crate::table;
+
+pub(crate) fn run(command: Config) -> Result<(), Fault> {
+    let Config::Show { json, overrides } = command;
+    let found = effective(&Settings::load(&overrides)?)?;
+    if json {
+        table::json(&serde_json::json!(found));
+        return Ok(());
+    }
+    let mut shown = table::table(&["key", "value", "from"]);
+    for one in found {
+        shown.add_row([one.key, one.value, one.origin]);
+    }
+    println!("{shown}");
+    Ok(())
+}
+
+/// Every effective value of every section.
+pub(crate) fn effective(settings: &Settings) -> Result<Vec<Effective>, Fault> {
+    let mut found = settings.effective::<Redis>("redis")?;
+    found.extend(settings.effective::<Database>("database")?);
+    found.extend(settings.effective::<streams::StreamNames>("streams")?);
+    found.extend(settings.effective::<Worker>("worker")?);
+    found.extend(settings.effective::<Admin>("admin")?);
+    found.extend(settings.effective::<Log>("log")?);
+    found.extend(settings.effective::<PolicyFile>("policy")?);
+    found.extend(settings.effective::<gateway::config::Section>("gateway")?);
+    found.extend(settings.effective::<planner::config::Section>("planner")?);
+    found.extend(settings.effective::<etl::config::Section>("etl")?);
+    found.extend(settings.effective::<embedding::config::Section>("embedding")?);
+    found.extend(settings.effective::<judge::config::Section>("judge")?);
+    found.extend(settings.effective::<publisher::config::Section>("publisher")?);
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use fleet::config::Overrides;
+
+    use super::*;
+
+    #[test]
+    fn the_reference_configuration_names_every_key_with_its_default() {
+        let file =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/tidemill.reference.yaml");
+        let given = Overrides { config: Some(file), ..Overrides::default() };
+        let reference = effective(&Settings::resolve(&given, BTreeMap::new()).unwrap()).unwrap();
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        let nothing = Overrides { config: Some(empty.path().to_owned()), ..Overrides::default() };
+        let defaults = effective(&Settings::resolve(&nothing, BTreeMap::new()).unwrap()).unwrap();
+        for default in &defaults {
+            let own = reference.iter().find(|one| one.key == default.key).unwrap();
+            assert_eq!(own.value, default.value, "{} is documented with another value", default.key);
+            assert!(own.origin.contains("reference"), "{} is missing from the reference", default.key);
+        }
+        assert_eq!(reference.len(), defaults.len());
+    }
+}

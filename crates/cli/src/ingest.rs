@@ -1,0 +1,147 @@
+//! `tidemill ingest`: events from a file to the gateway.
+
+use fleet::Fault;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+
+use crate::args::Ingest;
+use crate::client::Client;
+
+/// Events of one request.
+const BATCH: usize = 500;
+/// Refusals that are told one by one.
+const TOLD: usize = 20;
+
+/// What became of the events.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    pub(crate) runs: Vec<String>,
+    pub(crate) repeated: usize,
+    pub(crate) refused: Vec<(usize, String)>,
+}
+
+pub(crate) async fn run(ingest: Ingest) -> Result<(), Fault> {
+    let client = Client::of(&ingest.gateway)?;
+    let input: Box<dyn AsyncRead + Unpin + Send> = if ingest.file == "-" {
+        Box::new(tokio::io::stdin())
+    } else {
+        let file = tokio::fs::File::open(&ingest.file).await;
+        Box::new(file.map_err(|e| Fault::usage(format!("{} cannot be read: {e}", ingest.file)))?)
+    };
+    let bar = progress();
+    let sent = send(&client, input, &bar).await?;
+    bar.finish_and_clear();
+    println!(
+        "{} accepted, {} of them known before, {} refused.",
+        sent.runs.len(),
+        sent.repeated,
+        sent.refused.len()
+    );
+    for (line, why) in sent.refused.iter().take(TOLD) {
+        eprintln!("  line {line}: {why}");
+    }
+    if sent.runs.is_empty() && sent.refused.is_empty() {
+        return Err(Fault::usage(format!("{} holds no event", ingest.file)));
+    }
+    match sent.refused.len() {
+        0 => Ok(()),
+        refused => Err(Fault::usage(format!("{refused} events were refused"))),
+    }
+}
+
+pub(crate) fn progress() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} events sent, {per_sec}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Sends everything, batch by batch. A file that begins with `[` or spreads one event over several lines is read whole.
+pub(crate) async fn send(
+    client: &Client,
+    input: impl AsyncRead + Unpin,
+    bar: &ProgressBar,
+) -> Result<Sent, Fault> {
+    let broken = |e: std::io::Error| Fault::usage(format!("the input cannot be read: {e}"));
+    let mut input = BufReader::new(input);
+    let mut sent = Sent::default();
+    let (mut batch, mut numbers, mut number) = (Vec::new(), Vec::new(), 0);
+    let mut line = Vec::new();
+    while input.read_until(b'\n', &mut line).await.map_err(broken)? > 0 {
+        number += 1;
+        let text = std::mem::take(&mut line);
+        if number == 1 && is_document(&text) {
+            let mut whole = text;
+            tokio::io::AsyncReadExt::read_to_end(&mut input, &mut whole).await.map_err(broken)?;
+            for (index, item) in items(&whole)?.into_iter().enumerate() {
+                batch.push(item);
+                numbers.push(index + 1);
+            }
+            break;
+        }
+        if text.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        batch.push(String::from_utf8_lossy(&text).trim_end().to_owned());
+        numbers.push(number);
+        if batch.len() == BATCH {
+            flush(client, &mut batch, &mut numbers, &mut sent, bar).await?;
+        }
+    }
+    flush(client, &mut batch, &mut numbers, &mut sent, bar).await?;
+    Ok(sent)
+}
+
+/// Whether a first line begins an array, or an event that goes on in the next line.
+fn is_document(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    line.first() == Some(&b'[') || line == b"{"
+}
+
+fn items(bytes: &[u8]) -> Result<Vec<String>, Fault> {
+    let wrong = |e: serde_json::Error| {
+        Fault::usage(format!("the input is neither NDJSON, nor an event, nor an array: {e}"))
+    };
+    let flat = |item: &RawValue| item.get().replace(['\n', '\r'], " ");
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        let items: Vec<Box<RawValue>> = serde_json::from_slice(bytes).map_err(wrong)?;
+        return Ok(items.iter().map(|item| flat(item)).collect());
+    }
+    let one: Box<RawValue> = serde_json::from_slice(bytes).map_err(wrong)?;
+    Ok(vec![flat(&one)])
+}
+
+async fn flush(
+    client: &Client,
+    batch: &mut Vec<String>,
+    numbers: &mut Vec<usize>,
+    sent: &mut Sent,
+    bar: &ProgressBar,
+) -> Result<(), Fault> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    for chunk in batch.chunks(BATCH).zip(numbers.chunks(BATCH)) {
+        let answer = client.send_lines(&chunk.0.join("\n")).await?;
+        for item in answer["items"].as_array().into_iter().flatten() {
+            let index = item["index"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+            match &item["run_id"] {
+                Value::String(run) => {
+                    sent.repeated += usize::from(item["created"] == Value::Bool(false));
+                    sent.runs.push(run.clone());
+                }
+                _ => {
+                    let why = item["error"]["detail"].as_str().unwrap_or("refused").to_owned();
+                    sent.refused.push((chunk.1.get(index).copied().unwrap_or(0), why));
+                }
+            }
+        }
+        bar.inc(u64::try_from(chunk.0.len()).unwrap_or(0));
+    }
+    batch.clear();
+    numbers.clear();
+    Ok(())
+}

@@ -1,0 +1,245 @@
+//! `tidemill up`: a local fleet, with servers of its own where no URL is given.
+
+mod processes;
+mod servers;
+mod status;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use fleet::Fault;
+use fleet::config::{Overrides, Settings};
+use record::Record;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::Up;
+use crate::client::LocalFleet;
+use crate::tokens;
+use processes::Processes;
+use servers::Servers;
+
+pub(crate) use status::Status;
+
+/// The processes of a fleet, in the order they are started.
+pub(crate) const NAMES: [&str; 6] = ["planner", "gateway", "etl", "embedding", "judge", "publisher"];
+
+/// A local fleet that runs.
+pub(crate) struct LocalFleetRun {
+    pub(crate) folder: PathBuf,
+    pub(crate) known: LocalFleet,
+    pub(crate) token: String,
+    servers: Servers,
+    processes: Processes,
+    _lock: File,
+}
+
+pub(crate) async fn run(up: Up) -> Result<(), Fault> {
+    let mut fleet = LocalFleetRun::start(&up.folder, &up.scale, &up.overrides, &[]).await?;
+    println!("Gateway:  {}", fleet.known.gateway);
+    println!("Token:    {} (in {})", fleet.token, fleet.folder.join(LocalFleet::TOKEN).display());
+    println!("Logs:     {}", fleet.folder.join("logs").display());
+    println!("Try next: tidemill ingest deploy/samples/events.ndjson");
+    println!(
+        "          curl -H \"Authorization: Bearer $(cat {})\" {}/v1/fleet",
+        fleet.folder.join(LocalFleet::TOKEN).display(),
+        fleet.known.gateway
+    );
+    println!("Ctrl-C stops the fleet, a second Ctrl-C stops it at once.");
+    let fault = fleet.supervise().await;
+    println!("Stopping …");
+    fleet.stop().await;
+    println!("Stopped.");
+    fault.map_or(Ok(()), Err)
+}
+
+impl LocalFleetRun {
+    /// Starts servers and processes.
+    pub(crate) async fn start(
+        folder: &Path,
+        scale: &[String],
+        overrides: &Overrides,
+        environment: &[(String, String)],
+    ) -> Result<Self, Fault> {
+        let settings = Settings::load(overrides)?;
+        let scale = scales(scale)?;
+        let gateway: gateway::config::Section = settings.section("gateway")?;
+        private(folder)?;
+        let folder = folder
+            .canonicalize()
+            .map_err(|e| Fault::usage(format!("{} cannot be used: {e}", folder.display())))?;
+        let lock = lock(&folder)?;
+        let address = environment
+            .iter()
+            .find(|(name, _)| name == "TIDEMILL_GATEWAY__ADDRESS")
+            .map_or(gateway.address, |(_, address)| address.clone());
+        free(&address)?;
+        let servers = Servers::start(&folder, &settings).await?;
+        let record = Record::connect(&servers.database_url, 2).await?;
+        record.migrate().await?;
+        let token = kept_token(&folder, &record).await?;
+        let known = LocalFleet {
+            gateway: format!("http://{address}"),
+            redis_url: servers.redis_url.clone(),
+            database_url: servers.database_url.clone(),
+            pid: std::process::id(),
+        };
+        let mut environment = environment.to_vec();
+        environment.push(("TIDEMILL_REDIS__URL".to_owned(), servers.redis_url.clone()));
+        environment.push(("TIDEMILL_DATABASE__URL".to_owned(), servers.database_url.clone()));
+        let processes =
+            Processes::start(&folder, overrides, &environment, &scale, settings.shared.worker.grace)?;
+        let mut fleet = Self { folder, known, token, servers, processes, _lock: lock };
+        fleet.processes.ready(&fleet.known.gateway).await?;
+        let text = serde_json::to_vec_pretty(&fleet.known).map_err(|e| Fault::bug(e.to_string()))?;
+        secret_file(&fleet.folder.join(LocalFleet::FILE), &text)?;
+        Ok(fleet)
+    }
+
+    /// Keeps the fleet running until it is told to stop, or until it cannot go on.
+    async fn supervise(&mut self) -> Option<Fault> {
+        let mut status = Status::new(&self.known).await;
+        let (Ok(mut interrupt), Ok(mut terminate)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
+            return Some(Fault::bug("signals cannot be watched"));
+        };
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => return None,
+                _ = terminate.recv() => return None,
+                () = tokio::time::sleep(std::time::Duration::from_millis(200)) => {}
+            }
+            if let Some(fault) = self.processes.tend().or_else(|| self.servers.tend()) {
+                return Some(fault);
+            }
+            status.show(&self.processes.counts()).await;
+        }
+    }
+
+    /// Stops in order: the gateway, the workers, the servers. A second Ctrl-C stops at once.
+    pub(crate) async fn stop(mut self) {
+        let at_once = async {
+            if let Ok(mut interrupt) = signal(SignalKind::interrupt()) {
+                interrupt.recv().await;
+            }
+        };
+        tokio::select! {
+            () = self.processes.stop() => {}
+            () = at_once => self.processes.kill(),
+        }
+        self.servers.stop().await;
+        std::fs::remove_file(self.folder.join(LocalFleet::FILE)).ok();
+    }
+}
+
+fn scales(given: &[String]) -> Result<BTreeMap<String, usize>, Fault> {
+    given
+        .iter()
+        .map(|text| {
+            let wrong = || {
+                Fault::usage(format!(
+                    "--scale {text}: write it as WORKER=COUNT, such as etl=4; workers are {}",
+                    NAMES.join(", ")
+                ))
+            };
+            let (name, count) = text.split_once('=').ok_or_else(wrong)?;
+            let count = count.parse().ok().filter(|count| (0..=64).contains(count)).ok_or_else(wrong)?;
+            // Two gateways of one machine would want one address.
+            if !NAMES.contains(&name) || (name == "gateway" && count > 1) {
+                return Err(wrong());
+            }
+            Ok((name.to_owned(), count))
+        })
+        .collect()
+}
+
+fn private(folder: &Path) -> Result<(), Fault> {
+    let wrong = |e: std::io::Error| Fault::usage(format!("{} cannot be used: {e}", folder.display()));
+    std::fs::create_dir_all(folder.join("logs")).map_err(wrong)?;
+    // The token inside is readable by its owner alone; PostgreSQL, as another user, must be let through.
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711)).map_err(wrong)
+}
+
+fn lock(folder: &Path) -> Result<File, Fault> {
+    let path = folder.join("lock");
+    let wrong = |e: std::io::Error| Fault::usage(format!("{} cannot be used: {e}", path.display()));
+    let file =
+        File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(wrong)?;
+    match file.try_lock() {
+        Ok(()) => {
+            std::fs::write(&path, std::process::id().to_string()).map_err(wrong)?;
+            Ok(file)
+        }
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let pid = std::fs::read_to_string(&path).unwrap_or_default();
+            Err(Fault::unavailable(format!(
+                "another fleet (process {}) runs on {}: stop it, or choose another folder with --folder",
+                pid.trim(),
+                folder.display()
+            )))
+        }
+        Err(std::fs::TryLockError::Error(e)) => Err(wrong(e)),
+    }
+}
+
+fn free(address: &str) -> Result<(), Fault> {
+    std::net::TcpListener::bind(address).map(drop).map_err(|e| {
+        Fault::unavailable(format!("the gateway's address {address} cannot be bound: {e}; choose another with --set gateway.address=127.0.0.1:PORT"))
+    })
+}
+
+/// The fleet's own token: made once, kept readable by the user alone.
+async fn kept_token(folder: &Path, record: &Record) -> Result<String, Fault> {
+    let path = folder.join(LocalFleet::TOKEN);
+    let secret = match std::fs::read_to_string(&path) {
+        Ok(text) if text.starts_with("tm_") => text.trim().to_owned(),
+        _ => tokens::secret(),
+    };
+    if record.token_of(&secret).await?.is_none() {
+        let roles: Vec<String> = record::ROLES.iter().map(|role| (*role).to_owned()).collect();
+        record.add_token(model::DEFAULT_TENANT, "local", &roles, &secret).await?;
+    }
+    secret_file(&path, secret.as_bytes())?;
+    Ok(secret)
+}
+
+fn secret_file(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let wrong = |e: std::io::Error| Fault::usage(format!("{} cannot be written: {e}", path.display()));
+    let mut file =
+        File::options().create(true).truncate(true).write(true).mode(0o600).open(path).map_err(wrong)?;
+    file.write_all(bytes).map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_fleet_on_a_folder_is_refused_with_the_first_ones_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = lock(folder.path()).unwrap();
+        let refused = lock(folder.path()).unwrap_err().message;
+        assert!(refused.contains(&std::process::id().to_string()), "{refused}");
+        drop(held);
+        lock(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn scales_are_read_and_nonsense_is_refused() {
+        assert_eq!(scales(&["etl=4".to_owned()]).unwrap()["etl"], 4);
+        for bad in ["etl", "etl=x", "moon=2", "etl=-1", "gateway=2", "etl=1000"] {
+            assert!(scales(&[bad.to_owned()]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_busy_address_is_told_with_the_remedy() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let message = free(&taken.local_addr().unwrap().to_string()).unwrap_err().message;
+        assert!(message.contains("gateway.address"), "{message}");
+    }
+}

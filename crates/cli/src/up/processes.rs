@@ -1,0 +1,178 @@
+//! The processes of a local fleet: started, restarted with backoff when they die, stopped in order.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fleet::config::Overrides;
+use fleet::{Fault, FaultKind};
+use local::{Signal, Supervised, spawn_supervised};
+
+use super::NAMES;
+
+/// A process that ran this long begins its backoff anew.
+const SETTLED: Duration = Duration::from_secs(30);
+/// The longest pause before a restart.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long the gateway may take to answer at first.
+const READY: Duration = Duration::from_secs(60);
+
+pub(super) struct Processes {
+    members: Vec<Member>,
+    grace: Duration,
+}
+
+struct Member {
+    name: &'static str,
+    program: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    log: PathBuf,
+    process: Option<Supervised>,
+    started: Instant,
+    deaths: u32,
+    restart_at: Option<Instant>,
+}
+
+impl Processes {
+    pub(super) fn start(
+        folder: &Path,
+        overrides: &Overrides,
+        environment: &[(String, String)],
+        scale: &BTreeMap<String, usize>,
+        grace: Duration,
+    ) -> Result<Self, Fault> {
+        let own = std::env::current_exe().map_err(|e| Fault::bug(e.to_string()))?;
+        let mut arguments = Vec::new();
+        if let Some(config) = &overrides.config {
+            arguments.extend(["--config".to_owned(), config.display().to_string()]);
+        }
+        arguments.extend(overrides.set.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
+        let mut members = Vec::new();
+        for name in NAMES {
+            for number in 1..=scale.get(name).copied().unwrap_or(1) {
+                let mut member = Member {
+                    name,
+                    program: own.with_file_name(format!("tidemill-{name}")),
+                    arguments: arguments.clone(),
+                    environment: environment.to_vec(),
+                    log: folder.join("logs").join(format!("{name}-{number}.log")),
+                    process: None,
+                    started: Instant::now(),
+                    deaths: 0,
+                    restart_at: None,
+                };
+                member.launch()?;
+                members.push(member);
+            }
+        }
+        // A worker gives back what it holds within its grace; a little more is for the way out.
+        Ok(Self { members, grace: grace + Duration::from_secs(5) })
+    }
+
+    /// Waits until the gateway takes requests.
+    pub(super) async fn ready(&mut self, gateway: &str) -> Result<(), Fault> {
+        let address = gateway.trim_start_matches("http://").to_owned();
+        let until = Instant::now() + READY;
+        while tokio::net::TcpStream::connect(&address).await.is_err() {
+            if let Some(fault) = self.tend() {
+                return Err(fault);
+            }
+            if Instant::now() > until {
+                return Err(Fault::unavailable(format!(
+                    "the gateway does not answer at {address}; see its log"
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    /// Restarts what died. A fault where a process calls its configuration wrong: restarting would not help.
+    pub(super) fn tend(&mut self) -> Option<Fault> {
+        self.members.iter_mut().find_map(Member::tend)
+    }
+
+    /// How many processes of each type run.
+    pub(super) fn counts(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for member in &self.members {
+            *counts.entry(member.name).or_default() += usize::from(member.process.is_some());
+        }
+        counts
+    }
+
+    /// Stops the gateway, then all others at once, each within its grace.
+    pub(super) async fn stop(&mut self) {
+        let grace = self.grace;
+        let (first, rest): (Vec<_>, Vec<_>) = self
+            .members
+            .iter_mut()
+            .filter_map(|m| Some((m.name, m.process.as_mut()?)))
+            .partition(|(name, _)| *name == "gateway");
+        for group in [first, rest] {
+            let stopping = group.into_iter().map(|(_, process)| process.stop(Signal::SIGTERM, grace));
+            futures::future::join_all(stopping).await;
+        }
+    }
+
+    /// Kills all at once; what they held is taken over by the next fleet.
+    pub(super) fn kill(&mut self) {
+        self.members
+            .iter_mut()
+            .filter_map(|m| m.process.as_mut())
+            .for_each(|process| process.signal(Signal::SIGKILL));
+    }
+}
+
+impl Member {
+    fn launch(&mut self) -> Result<(), Fault> {
+        let wrong =
+            |e: std::io::Error| Fault::usage(format!("{} cannot be written: {e}", self.log.display()));
+        let log = std::fs::File::options().create(true).append(true).open(&self.log).map_err(wrong)?;
+        let again = log.try_clone().map_err(wrong)?;
+        if !self.program.is_file() {
+            return Err(Fault::unavailable(format!(
+                "{} is not there: build or install all of Tidemill's binaries into one folder",
+                self.program.display()
+            )));
+        }
+        let process = spawn_supervised(&self.program.display().to_string(), |command| {
+            command.args(&self.arguments).envs(self.environment.iter().cloned());
+            command.stdin(std::process::Stdio::null()).stdout(log).stderr(again);
+            // Ctrl-C at the terminal is for the fleet, which stops its processes in order.
+            std::os::unix::process::CommandExt::process_group(command, 0);
+        })
+        .map_err(|e| Fault::unavailable(e.to_string()))?;
+        self.process = Some(process);
+        self.started = Instant::now();
+        self.restart_at = None;
+        Ok(())
+    }
+
+    fn tend(&mut self) -> Option<Fault> {
+        if let Some(at) = self.restart_at {
+            return if Instant::now() >= at { self.launch().err() } else { None };
+        }
+        let status = self.process.as_mut()?.ended()?;
+        self.process = None;
+        if status.code() == Some(FaultKind::Usage as i32) {
+            return Some(Fault::usage(format!("{} will not start: {}", self.name, last_words(&self.log))));
+        }
+        self.deaths = if self.started.elapsed() > SETTLED { 1 } else { self.deaths + 1 };
+        let pause = Duration::from_millis(250).saturating_mul(1 << self.deaths.min(8)).min(LONGEST_PAUSE);
+        eprintln!(
+            "{} ended ({status}); started again in {pause:?}. Its log: {}",
+            self.name,
+            self.log.display()
+        );
+        self.restart_at = Some(Instant::now() + pause);
+        None
+    }
+}
+
+/// The last line of a log: what a process said before it ended.
+fn last_words(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    text.lines().last().unwrap_or("it said nothing").to_owned()
+}
