@@ -1,1 +1,1 @@
-//! Tidemill tests.
+//! End-to-end tests; each file under `tests/` is one.

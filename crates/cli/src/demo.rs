@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use fleet::Fault;
 use fleet::config::Overrides;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
 
 use crate::args::{Demo, Gateway};
 use crate::client::{Client, LocalFleet};
@@ -160,7 +159,7 @@ async fn published_post(client: &Client) -> Result<(), Fault> {
         ]
         .map(table::plain);
         let then =
-            if entry["state"] == Value::from("running") { next } else { table::plain(&entry["state"]) };
+            if entry["state"].as_str() == Some("running") { next } else { table::plain(&entry["state"]) };
         shown.add_row([pos, step, what, then, who, table::short(&hash, 13)]);
     }
     println!("{shown}");

@@ -7,13 +7,16 @@ use record::{Intent, Record};
 use tokio::sync::Mutex;
 
 /// How old a kept answer may be.
-const KEPT: Duration = Duration::from_secs(5);
+const KEPT_FOR: Duration = Duration::from_secs(5);
+
+/// An answer, and when it was had.
+type Kept = (Instant, Arc<Vec<Intent>>);
 
 /// The active intents, re-read every five seconds.
 #[derive(Debug, Clone)]
 pub struct Intents {
     record: Record,
-    kept: Arc<Mutex<Option<(Instant, Arc<Vec<Intent>>)>>>,
+    kept: Arc<Mutex<Option<Kept>>>,
 }
 
 impl Intents {
@@ -30,7 +33,7 @@ impl Intents {
     pub async fn active(&self) -> Result<Arc<Vec<Intent>>, record::Error> {
         let mut kept = self.kept.lock().await;
         if let Some((at, intents)) = kept.as_ref()
-            && at.elapsed() < KEPT
+            && at.elapsed() < KEPT_FOR
             && !intents.is_empty()
         {
             return Ok(Arc::clone(intents));

@@ -20,6 +20,9 @@ use crate::error::Problem;
 /// Events of one request that are under way at once.
 const WINDOW: usize = 512;
 
+/// How many times the limit of a body that is too large is read before the connection is cut.
+const HEARD_OUT: usize = 16;
+
 type Pending = Result<oneshot::Receiver<Result<Admitted, Problem>>, Problem>;
 
 /// Takes events.
@@ -57,6 +60,23 @@ pub(crate) async fn accept(
         batch.push(item.get().as_bytes()).await;
     }
     batch.answer().await
+}
+
+/// A whole body; `None` where it is over the limit. The rest of a body that is too large is read and thrown away, up to
+/// a bound: a sender that is cut off in mid-sentence would not read the answer.
+async fn whole(body: Body, limit: usize) -> Result<Option<BytesMut>, Problem> {
+    let mut stream = body.into_data_stream();
+    let (mut bytes, mut length) = (BytesMut::new(), 0_usize);
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|e| Problem::bad_request(format!("the body broke off: {e}")))?;
+        length += chunk.len();
+        if length <= limit {
+            bytes.extend_from_slice(&chunk);
+        } else if length > limit.saturating_mul(HEARD_OUT) {
+            break;
+        }
+    }
+    Ok((length <= limit).then_some(bytes))
 }
 
 async fn one(batch: &mut Batch<'_>, bytes: &[u8]) -> Result<Response, Problem> {

@@ -16,7 +16,7 @@ impl Sha256Digest {
 
     /// Lower-case hexadecimal, 64 characters.
     #[must_use]
-    pub fn to_hex(&self) -> String {
+    pub fn to_hex(self) -> String {
         hex::encode(self.0)
     }
 }

@@ -22,6 +22,7 @@ pub struct Servers {
     pub postgres: Option<PrivatePostgres>,
     database_url: String,
     folder: TempDir,
+    _postgres_folder: Option<TempDir>,
 }
 
 impl Servers {
@@ -45,7 +46,7 @@ impl Servers {
         let postgres = postgres(folder.path()).await;
         let url = postgres.url();
         let mut servers = Self::with(Some(postgres), url).await;
-        servers.folder = folder;
+        servers._postgres_folder = Some(folder);
         servers
     }
 
@@ -58,7 +59,7 @@ impl Servers {
         })
         .await
         .expect("a private Redis");
-        let servers = Self { redis, postgres, database_url, folder };
+        let servers = Self { redis, postgres, database_url, folder, _postgres_folder: None };
         servers.record().await.migrate().await.expect("the schema");
         servers
     }

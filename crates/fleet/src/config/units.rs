@@ -46,8 +46,10 @@ pub mod size {
     /// # Errors
     /// Those of the serialiser.
     pub fn serialize<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-        let (unit, factor) =
-            UNITS.iter().find(|(_, factor)| *value >= *factor && value % factor == 0).unwrap_or(&("B", 1));
+        let (unit, factor) = UNITS
+            .iter()
+            .find(|(_, factor)| *value >= *factor && value.is_multiple_of(*factor))
+            .unwrap_or(&("B", 1));
         serializer.collect_str(&format_args!("{}{unit}", value / factor))
     }
 

@@ -1,0 +1,107 @@
+//! Processes die at the worst moments; every event still ends exactly once.
+
+use local::Signal;
+use testkit::eventually;
+
+use crate::fleet::{END, Fleet, event, events};
+
+#[tokio::test]
+async fn events_added_to_the_stream_run_through_to_their_end_and_broken_entries_become_letters_byte_for_byte()
+{
+    let fleet = Fleet::with(&["etl", "embedding", "judge", "publisher"]).await;
+    fleet.add(events(20)).await;
+    let garbage = vec![(b"what".to_vec(), vec![0, 0xff, 0xfe])];
+    for stream in ["trend:ingest:stream", "trend:embedding:jobs", "trend:judge:jobs", "trend:publish:jobs"] {
+        fleet.streams.add_raw(stream, &garbage).await.unwrap();
+    }
+    let runs = fleet.settled(20).await;
+    assert!(runs.iter().all(|run| run.state == "published" || run.state == "duplicate"), "{runs:?}");
+    eventually("each broken entry is a letter", async || {
+        fleet.record.dead_letters(None, 100).await.is_ok_and(|letters| letters.len() == 4)
+    })
+    .await;
+    let letters = fleet.record.dead_letters(None, 100).await.unwrap();
+    assert!(letters.iter().all(|letter| letter.fields == garbage && letter.run.is_none()), "{letters:?}");
+    fleet.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn the_same_upstream_entry_twice_is_one_run() {
+    let fleet = Fleet::with(&["etl", "embedding", "judge", "publisher"]).await;
+    fleet.add([event(1), event(1), event(2)]).await;
+    let runs = fleet.settled(2).await;
+    assert_eq!(runs.len(), 2);
+    fleet.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn two_identical_texts_at_two_etl_processes_give_one_post_and_its_duplicate() {
+    let mut fleet = Fleet::with(&["embedding", "judge", "publisher"]).await;
+    fleet.start("etl").await;
+    fleet.start("etl").await;
+    let (_, payload) = event(7);
+    fleet.add((0..10).map(|n| (format!("copy-{n}"), payload.clone()))).await;
+    let runs = fleet.settled(10).await;
+    let published: Vec<_> = runs.iter().filter(|run| run.state == "published").collect();
+    assert_eq!(published.len(), 1, "{runs:?}");
+    assert!(
+        runs.iter().filter(|r| r.state == "duplicate").all(|r| r.duplicate_of == Some(published[0].run_id.0))
+    );
+    fleet.assert_consistent().await;
+}
+
+/// Each worker in turn is killed with SIGKILL in mid-flow, twice, and started again.
+#[tokio::test]
+async fn every_event_ends_once_though_each_worker_is_killed_twice() {
+    let mut fleet = Fleet::with(&["etl", "embedding", "judge", "publisher"]).await;
+    for round in 0..2 {
+        for (number, name) in ["etl", "embedding", "judge", "publisher"].into_iter().enumerate() {
+            let first = (round * 4 + number) * 25;
+            fleet.add((first..first + 25).map(event)).await;
+            fleet.signal(name, Signal::SIGKILL);
+            fleet.workers.retain_mut(|(of, worker)| *of != name || !worker.has_ended());
+            fleet.start(name).await;
+        }
+    }
+    let runs = fleet.settled(200).await;
+    assert!(runs.iter().all(|run| run.state == "published" || run.state == "duplicate"), "{runs:?}");
+    fleet.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_sleeps_beyond_the_takeover_time_changes_nothing_when_it_wakes() {
+    let mut fleet = Fleet::with(&["etl", "embedding", "judge", "publisher"]).await;
+    fleet.add(events(30)).await;
+    fleet.signal("judge", Signal::SIGSTOP);
+    fleet.add((30..60).map(event)).await;
+    fleet.start("judge").await;
+    fleet.settled(60).await;
+    fleet.signal("judge", Signal::SIGCONT);
+    fleet.add((60..70).map(event)).await;
+    fleet.settled(70).await;
+    fleet.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn a_worker_told_to_stop_drains_and_exits_with_success() {
+    let mut fleet = Fleet::with(&["etl"]).await;
+    fleet.add(events(200)).await;
+    eventually("some are done", async || {
+        fleet.record.run_counts(None).await.is_ok_and(|counts| !counts.is_empty())
+    })
+    .await;
+    fleet.signal("etl", Signal::SIGTERM);
+    let (_, etl) = &mut fleet.workers[1];
+    let status = etl.wait(END).await.expect("it ends in its grace period");
+    assert_eq!(status.code(), Some(0), "{}", etl.log());
+    let consumers = fleet.streams.consumers("etl", 0).await.unwrap();
+    assert!(
+        consumers.iter().all(|consumer| consumer.pending == 0 || consumer.name == "given-back"),
+        "{consumers:?}"
+    );
+    fleet.start("etl").await;
+    eventually("the next one does the rest", async || {
+        fleet.runs().await.iter().filter(|r| r.step == "embedding").count() == 200
+    })
+    .await;
+}

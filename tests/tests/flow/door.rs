@@ -1,0 +1,156 @@
+//! What the gateway takes, and what it refuses.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::fleet::{Fleet, event};
+
+/// A client with a token.
+pub(crate) struct Desk {
+    http: reqwest::Client,
+    url: String,
+    pub(crate) token: String,
+}
+
+impl Desk {
+    pub(crate) async fn of(fleet: &Fleet, tenant: &str, roles: &[&str]) -> Self {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let token = format!("tm_{}", uuid::Uuid::now_v7());
+        let roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
+        fleet.record.add_token(tenant, &format!("{tenant} desk"), &roles, &token).await.unwrap();
+        Self { http: reqwest::Client::new(), url: fleet.gateway().await, token }
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> (StatusCode, Value) {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token);
+        let response = request.header("content-type", kind).body(body).send().await.unwrap();
+        let status = response.status();
+        if !status.is_success() {
+            assert_eq!(response.headers()["content-type"], "application/problem+json", "{path}");
+        }
+        (status, response.json().await.unwrap_or_default())
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        self.send("POST", path, "application/json", body.to_string()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
+        self.send("GET", path, "application/json", "").await
+    }
+}
+
+pub(crate) const ALL: [&str; 4] = ["ingest", "read", "moderate", "operate"];
+
+fn body(number: usize) -> Value {
+    let (request_id, payload) = event(number);
+    json!({ "source": "door", "request_id": request_id, "payload": payload })
+}
+
+#[tokio::test]
+async fn one_event_an_array_and_lines_are_taken_and_the_same_request_again_is_the_same_run() {
+    let fleet = Fleet::with(&["gateway"]).await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let (status, first) = desk.post("/v1/events", body(1)).await;
+    assert_eq!((status, &first["created"]), (StatusCode::ACCEPTED, &json!(true)));
+    let again = futures_like(&desk, 20).await;
+    assert!(
+        again.iter().all(|answer| answer["run_id"] == first["run_id"] && answer["created"] == json!(false))
+    );
+    let (status, array) = desk.post("/v1/events", json!([body(2), { "source": "x" }, body(3)])).await;
+    assert_eq!((status, &array["accepted"], &array["refused"]), (StatusCode::ACCEPTED, &json!(2), &json!(1)));
+    assert_eq!(array["items"][1]["error"]["status"], 400);
+    let lines: String =
+        (10..1510).map(|n| format!("{}\n", body(n))).chain(["{broken\n".to_owned()]).collect();
+    let (status, answer) = desk.send("POST", "/v1/events", "application/x-ndjson", lines).await;
+    assert_eq!(
+        (status, &answer["accepted"], &answer["refused"]),
+        (StatusCode::ACCEPTED, &json!(1500), &json!(1))
+    );
+    assert_eq!(answer["items"][1500]["error"]["status"], 400);
+    assert_eq!(fleet.runs().await.len(), 1503);
+    assert_eq!(fleet.streams.backlog("etl").await.unwrap().stream, 1503);
+}
+
+/// The same event from many connections at once.
+async fn futures_like(desk: &Desk, count: usize) -> Vec<Value> {
+    let mut answers = Vec::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let (http, url, token) = (desk.http.clone(), desk.url.clone(), desk.token.clone());
+        tasks.spawn(async move {
+            let request = http.post(format!("{url}/v1/events")).bearer_auth(token).json(&body(1));
+            request.send().await.unwrap().json::<Value>().await.unwrap()
+        });
+    }
+    while let Some(answer) = tasks.join_next().await {
+        answers.push(answer.unwrap());
+    }
+    answers
+}
+
+#[tokio::test]
+async fn what_is_no_event_gets_a_reason_and_never_a_server_error() {
+    let fleet = Fleet::with(&["gateway"]).await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let deep = format!("{{\"source\":\"s\",\"payload\":{}1{}}}", "[".repeat(100), "]".repeat(100));
+    let abyss = "[".repeat(200_000);
+    let large = format!("{{\"source\":\"s\",\"payload\":\"{}\"}}", "x".repeat(2 << 20));
+    for (body, expected) in [
+        (b"{\"source\":\"s\",".to_vec(), 400),
+        (b"{\"source\":7,\"payload\":{\"a\":1}}".to_vec(), 400),
+        (b"{\"source\":\"s\",\"payload\":{\"a\":1},\"more\":1}".to_vec(), 400),
+        (b"{\"source\":\"s\",\"payload\":\"\xff\xfe\"}".to_vec(), 400),
+        (b"{\"source\":\"s\\u0000\",\"payload\":{\"a\":1}}".to_vec(), 400),
+        (b"\0\0\0".to_vec(), 400),
+        (b"".to_vec(), 400),
+        (b"[]".to_vec(), 400),
+        (b"[".to_vec(), 400),
+        (deep.into_bytes(), 400),
+        (abyss.into_bytes(), 400),
+        (large.clone().into_bytes(), 413),
+    ] {
+        let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
+        let (status, problem) = desk.send("POST", "/v1/events", "application/json", body).await;
+        assert_eq!(status.as_u16(), expected, "{shown}: {problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{shown}");
+    }
+    let (status, answer) =
+        desk.send("POST", "/v1/events", "application/x-ndjson", format!("{large}\n{}\n", body(1))).await;
+    assert_eq!(
+        (status, &answer["accepted"], &answer["refused"]),
+        (StatusCode::ACCEPTED, &json!(1), &json!(1)),
+        "{answer}"
+    );
+    assert_eq!(fleet.runs().await.len(), 1);
+}
+
+#[tokio::test]
+async fn tokens_decide_who_may_do_what_and_tenants_do_not_see_each_other() {
+    let fleet = Fleet::with(&["gateway"]).await;
+    let feeder = Desk::of(&fleet, "default", &["ingest"]).await;
+    let reader = Desk::of(&fleet, "default", &["read"]).await;
+    let other = Desk::of(&fleet, "other", &ALL).await;
+    let nobody = Desk { token: "tm_wrong".to_owned(), ..Desk::of(&fleet, "default", &ALL).await };
+    let (_, made) = feeder.post("/v1/events", body(1)).await;
+    let run = format!("/v1/runs/{}", made["run_id"].as_str().unwrap());
+    assert_eq!(nobody.get(&run).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(feeder.get(&run).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(reader.post("/v1/events", body(2)).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(other.get(&run).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(other.post(&format!("{run}/cancel"), json!({})).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(reader.post(&format!("{run}/cancel"), json!({})).await.0, StatusCode::FORBIDDEN);
+    let (status, shown) = reader.get(&run).await;
+    assert_eq!((status, &shown["state"]), (StatusCode::OK, &json!("running")));
+    assert_eq!(other.get("/v1/runs").await.1["runs"], json!([]));
+    assert_eq!(reader.get("/v1/nowhere").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(reader.get("/v1/events").await.0, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(reader.get("/v1/runs?state=lost").await.0, StatusCode::BAD_REQUEST);
+}

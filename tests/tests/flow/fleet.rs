@@ -1,0 +1,161 @@
+//! A whole fleet for one test.
+
+use std::time::Duration;
+
+use local::Signal;
+use record::{Record, RunFilter, RunSummary};
+use serde_json::{Value, json};
+use streams::Streams;
+use testkit::{Servers, Start, Worker, eventually};
+
+/// Settings that make a test's fleet quick to notice things.
+pub(crate) const QUICK: [&str; 5] = [
+    "worker.takeover_after=2s",
+    "worker.grace=5s",
+    "planner.reconcile_after=2s",
+    "embedding.embedder=hashing",
+    "gateway.address=127.0.0.1:0",
+];
+
+/// A fleet with its servers.
+pub(crate) struct Fleet {
+    pub(crate) servers: Servers,
+    pub(crate) record: Record,
+    pub(crate) streams: Streams,
+    pub(crate) workers: Vec<(&'static str, Worker)>,
+}
+
+impl Fleet {
+    /// Servers and a schema, without any process.
+    pub(crate) async fn quiet() -> Self {
+        Self::on(Servers::start().await).await
+    }
+
+    pub(crate) async fn on(servers: Servers) -> Self {
+        let (record, streams) = (servers.record().await, servers.streams().await);
+        Self { servers, record, streams, workers: Vec::new() }
+    }
+
+    /// The planner and these workers.
+    pub(crate) async fn with(names: &[&'static str]) -> Self {
+        let mut fleet = Self::quiet().await;
+        fleet.start("planner").await;
+        for name in names {
+            fleet.start(name).await;
+        }
+        fleet
+    }
+
+    pub(crate) async fn start(&mut self, name: &'static str) {
+        self.start_with(name, &[], &[]).await;
+    }
+
+    pub(crate) async fn start_with(
+        &mut self,
+        name: &'static str,
+        set: &[&str],
+        environment: &[(&str, &str)],
+    ) {
+        let set: Vec<&str> = QUICK.iter().chain(set).copied().collect();
+        let worker = Worker::start(&self.servers, name, &Start { set: &set, environment });
+        self.workers.push((name, worker));
+        if name == "planner" {
+            eventually("the planner registers its intents", async || {
+                self.record.active_intents().await.is_ok_and(|intents| !intents.is_empty())
+            })
+            .await;
+        }
+    }
+
+    pub(crate) fn signal(&mut self, name: &str, signal: Signal) {
+        for (_, worker) in self.workers.iter_mut().filter(|(of, _)| *of == name) {
+            worker.signal(signal);
+        }
+    }
+
+    /// Adds events straight to the ingest stream, as an upstream that speaks Redis does.
+    pub(crate) async fn add(&self, events: impl IntoIterator<Item = (String, Value)>) {
+        for (request_id, payload) in events {
+            let fields = [("source", "test"), ("request_id", &request_id), ("payload", &payload.to_string())]
+                .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+            self.streams.add_raw("trend:ingest:stream", &fields.to_vec()).await.unwrap();
+        }
+    }
+
+    pub(crate) async fn runs(&self) -> Vec<RunSummary> {
+        self.record.runs(&RunFilter::default(), 10_000).await.unwrap()
+    }
+
+    /// Waits until `count` runs are there and none is running; returns them.
+    pub(crate) async fn settled(&self, count: usize) -> Vec<RunSummary> {
+        eventually(&format!("{count} runs are ended or waiting"), async || {
+            let runs = self.record.runs(&RunFilter::default(), 10_000).await.unwrap_or_default();
+            runs.len() == count && runs.iter().all(|run| run.state != "running")
+        })
+        .await;
+        self.runs().await
+    }
+
+    /// Asserts that the chains hold, no stream holds a job, and each published run has exactly one post.
+    pub(crate) async fn assert_consistent(&self) {
+        let found = self.record.verify(None).await.unwrap();
+        assert_eq!(found.broken, [], "the chains hold");
+        for worker in ["etl", "embedding", "judge", "publisher"] {
+            eventually(&format!("the {worker} stream is empty"), async || {
+                self.streams.backlog(worker).await.is_ok_and(|backlog| backlog.stream + backlog.retry == 0)
+            })
+            .await;
+        }
+        let published = self.runs().await.iter().filter(|run| run.state == "published").count();
+        assert_eq!(self.posts(), published, "one post for each published run");
+    }
+
+    /// How many posts the outlet has.
+    pub(crate) fn posts(&self) -> usize {
+        let folder = self.servers.folder().join("published");
+        let files =
+            std::fs::read_dir(folder).map(|entries| entries.filter_map(Result::ok).collect::<Vec<_>>());
+        files
+            .unwrap_or_default()
+            .iter()
+            .filter(|file| file.path().extension().is_some_and(|e| e == "md"))
+            .count()
+    }
+
+    /// The gateway's address, from its log.
+    pub(crate) async fn gateway(&self) -> String {
+        let log = || {
+            self.workers.iter().find(|(name, _)| *name == "gateway").map(|(_, w)| w.log()).unwrap_or_default()
+        };
+        let address = |log: &str| {
+            log.lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .find(|line| line["message"] == "serving")
+                .and_then(|line| line["address"].as_str().map(str::to_owned))
+        };
+        eventually("the gateway serves", async || address(&log()).is_some()).await;
+        format!("http://{}", address(&log()).unwrap())
+    }
+}
+
+/// An ordinary text, another one for each number.
+pub(crate) fn event(number: usize) -> (String, Value) {
+    let words = [
+        "harbour", "library", "orchard", "station", "museum", "market", "bridge", "garden", "school",
+        "theatre",
+    ];
+    let (one, two, three) = (words[number % 10], words[(number / 10) % 10], words[(number / 100) % 10]);
+    let body = format!(
+        "The council opened the new {one} beside the old {two} on Tuesday morning. Number {number} of the programme cost \
+         less than the planners of the {three} had feared. Residents welcomed the {one} with music and a long walk \
+         through the {two}, and many of them stayed until the evening."
+    );
+    (format!("event-{number}"), json!({ "title": format!("A new {one} number {number}"), "body": body }))
+}
+
+pub(crate) fn events(count: usize) -> Vec<(String, Value)> {
+    (0..count).map(event).collect()
+}
+
+/// The limit for a process to end in.
+pub(crate) const END: Duration = Duration::from_secs(20);

@@ -1,0 +1,10 @@
+//! The flow and what it must stand, on real binaries and servers.
+
+#![expect(clippy::unwrap_used, reason = "a failed preparation is a failed test")]
+
+mod crashes;
+mod decisions;
+mod door;
+mod fleet;
+mod outages;
+mod record_guards;

@@ -1,0 +1,87 @@
+//! What the schema refuses, and what an audit finds.
+
+use testkit::Servers;
+
+use crate::fleet::{Fleet, events};
+
+async fn published() -> Fleet {
+    let mut fleet = Fleet::on(Servers::start_own().await).await;
+    for name in ["planner", "etl", "embedding", "judge", "publisher"] {
+        fleet.start(name).await;
+    }
+    fleet.add(events(3)).await;
+    let runs = fleet.settled(3).await;
+    assert_eq!(runs.iter().filter(|run| run.state == "published").count(), 3, "{runs:?}");
+    fleet
+}
+
+fn sql(fleet: &Fleet, text: &str) -> Result<String, String> {
+    fleet.servers.postgres.as_ref().unwrap().sql("tidemill", text).map_err(|e| e.to_string())
+}
+
+#[tokio::test]
+async fn a_publication_without_its_own_exact_approval_is_refused_by_the_schema() {
+    let fleet = published().await;
+    let insert = |run: &str, approval: &str, content: &str| {
+        sql(
+            &fleet,
+            &format!(
+                "INSERT INTO publications (publication_id, publication_key, outlet, tenant, run_id, approval_id,
+                     content_sha256, step, seq, state, sent_at, deadline)
+                 SELECT gen_random_uuid(), sha256('k'), 'x', 'default', {run}, {approval}, {content}, 's', 1, 'confirmed', now(), now()
+                 FROM (SELECT * FROM approvals ORDER BY run_id LIMIT 1) a,
+                      (SELECT run_id AS other FROM approvals ORDER BY run_id OFFSET 1 LIMIT 1) b"
+            ),
+        )
+    };
+    assert!(insert("a.run_id", "NULL", "a.content_sha256").unwrap_err().contains("null value"));
+    assert!(insert("b.other", "a.approval_id", "a.content_sha256").unwrap_err().contains("foreign key"));
+    assert!(insert("a.run_id", "a.approval_id", "sha256('other')").unwrap_err().contains("foreign key"));
+    insert("a.run_id", "a.approval_id", "a.content_sha256").unwrap();
+    assert!(
+        insert("a.run_id", "a.approval_id", "a.content_sha256").unwrap_err().contains("unique"),
+        "once for a key"
+    );
+}
+
+#[tokio::test]
+async fn an_audit_names_the_first_broken_link_of_each_kind_of_tampering() {
+    let fleet = published().await;
+    let run = fleet.runs().await[0].run_id;
+    for (tamper, expected) in [
+        (
+            format!(
+                "UPDATE provenance_log SET body = replace(body, 'done', 'gone') WHERE run_id = '{run}' AND pos = 2"
+            ),
+            2,
+        ),
+        (format!("DELETE FROM provenance_log WHERE run_id = '{run}' AND pos = 3"), 3),
+        (format!("DELETE FROM provenance_log WHERE run_id = '{run}' AND pos = 5"), 5),
+        (
+            format!(
+                "INSERT INTO provenance_log (run_id, branch, pos, body, hash)
+                 SELECT run_id, branch, 6, body, hash FROM provenance_log WHERE run_id = '{run}' AND pos = 5"
+            ),
+            6,
+        ),
+        (
+            format!(
+                "UPDATE provenance_log p SET body = q.body, hash = q.hash FROM provenance_log q
+                 WHERE p.run_id = '{run}' AND q.run_id = p.run_id AND p.pos IN (2, 3) AND q.pos = 5 - p.pos"
+            ),
+            2,
+        ),
+    ] {
+        sql(&fleet, "CREATE TABLE kept AS SELECT * FROM provenance_log").unwrap();
+        sql(&fleet, &tamper).unwrap();
+        let found = fleet.record.verify(None).await.unwrap();
+        assert_eq!(found.broken.len(), 1, "{tamper}: {found:?}");
+        assert_eq!((found.broken[0].run_id, found.broken[0].pos), (run, expected), "{tamper}");
+        sql(
+            &fleet,
+            "TRUNCATE provenance_log; INSERT INTO provenance_log SELECT * FROM kept; DROP TABLE kept",
+        )
+        .unwrap();
+    }
+    assert_eq!(fleet.record.verify(None).await.unwrap().broken, []);
+}
