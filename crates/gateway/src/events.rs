@@ -99,7 +99,11 @@ async fn lines(batch: &mut Batch<'_>, body: Body) -> Result<(), Problem> {
             if std::mem::take(&mut skipping) {
                 continue;
             }
-            batch.push_line(&line).await;
+            if line.len() > limit {
+                batch.refuse(Problem::too_large(batch.app.config.max_event));
+            } else {
+                batch.push_line(&line).await;
+            }
         }
         if rest.len() > limit {
             if !skipping {
