@@ -30,7 +30,12 @@ impl Desk {
     ) -> (StatusCode, Value) {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token);
-        let response = request.header("content-type", kind).body(body).send().await.expect("an answer, whatever was sent");
+        let response = request
+            .header("content-type", kind)
+            .body(body)
+            .send()
+            .await
+            .expect("an answer, whatever was sent");
         let status = response.status();
         if !status.is_success() {
             assert_eq!(response.headers()["content-type"], "application/problem+json", "{path}");

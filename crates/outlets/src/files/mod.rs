@@ -1,22 +1,48 @@
 //! The outlet `files`: one Markdown and one HTML file a post, and an Atom feed of all.
 //!
-//! A post's files are named by date, title and key, so the same key replaces the same files. Each file appears whole or
-//! not at all: written aside, synced, renamed. The feed is last: a post is delivered when its Markdown is in place, which
-//! is what [`Outlet::ask`](crate::Outlet::ask) looks for.
+//! A post's files are named by date, title and key (`2026-11-20-tidal-power-1f0c….md`), so the same key replaces the same
+//! files. Each file appears whole or not at all: written aside, synced, renamed. The Markdown is put in place last: a
+//! post is delivered when it is there, which is what [`Outlet::ask`](crate::Outlet::ask) looks for. Publishers, also of
+//! several processes, may share a folder; they take turns by a lock in it.
+//!
+//! | file         | holds                                                                               |
+//! | ------------ | ----------------------------------------------------------------------------------- |
+//! | `head`       | what is said about a post: the front matter, and all that the feed needs            |
+//! | `shown`      | text without what no reader sees                                                    |
+//! | `pages`      | Markdown and HTML                                                                   |
+//! | `feed`       | the feed with one more post; made again from the posts where it is lost             |
+//! | `names`      | file names                                                                          |
+//! | `disk`       | writing aside, putting in place, the lock, finding by key                           |
+//! | `publish`    | the order of things                                                                 |
+//!
+//! A publication costs one pass over the folder's names and a rewriting of the feed; no earlier post is opened.
 
+mod disk;
 mod feed;
+mod head;
 mod names;
 mod pages;
+mod publish;
+mod shown;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use model::{EffectResult, Failure};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
 
+use self::publish::{Rendered, Staged, Stopped, Wanted, check_key};
 use crate::{Known, Outlet, Post};
+
+/// Entries a feed may keep: each publication reads and writes all of them.
+const MOST_ENTRIES: usize = 5000;
+/// How long a publication waits for another process's turn; a turn takes milliseconds.
+const LOCK_LIMIT: Duration = Duration::from_secs(10);
 
 /// Where and how files are written.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,7 +52,7 @@ pub struct FilesConfig {
     pub folder: PathBuf,
     /// The feed's title.
     pub feed_title: String,
-    /// Entries that the feed keeps, the newest.
+    /// Entries that the feed keeps, the newest; 1 to 5,000.
     pub feed_entries: usize,
 }
 
@@ -40,18 +66,65 @@ impl Default for FilesConfig {
 #[derive(Debug)]
 pub struct Files {
     config: Arc<FilesConfig>,
+    /// Whose turn it is in this process: waiting here takes no thread, and is fair.
+    turn: Arc<Mutex<()>>,
+    lock_limit: Duration,
 }
 
 impl Files {
-    /// Writes into the configured folder.
+    /// Writes into the configured folder. Blocking: it looks through the folder for what a process that died left.
     ///
     /// # Errors
-    /// Permanent where the folder is not one and cannot be made.
+    /// Permanent where the folder is not one, cannot be made or read, or `feed_entries` is out of its range.
     pub fn new(config: FilesConfig) -> Result<Self, Failure> {
-        std::fs::create_dir_all(&config.folder).map_err(|e| {
-            Failure::permanent(format!("the folder {} cannot be made: {e}", config.folder.display()))
-        })?;
-        Ok(Self { config: Arc::new(config) })
+        if !(1..=MOST_ENTRIES).contains(&config.feed_entries) {
+            return Err(Failure::permanent(format!(
+                "feed_entries is {}; it must be 1 to {MOST_ENTRIES}",
+                config.feed_entries
+            )));
+        }
+        std::fs::create_dir_all(&config.folder)
+            .and_then(|()| disk::sweep(&config.folder, SystemTime::now()))
+            .map_err(|e| {
+                Failure::permanent(format!("the folder {} cannot be used: {e}", config.folder.display()))
+            })?;
+        Ok(Self { config: Arc::new(config), turn: Arc::default(), lock_limit: LOCK_LIMIT })
+    }
+
+    async fn publish(&self, rendered: Rendered) -> EffectResult {
+        let wanted = Wanted::default();
+        let _waiting = wanted.while_waiting();
+        let config = Arc::clone(&self.config);
+        let staged = match spawn_blocking(move || Staged::write(&config, rendered)).await {
+            Ok(Ok(staged)) => staged,
+            Ok(Err(stopped)) => return stopped.into(),
+            Err(error) => {
+                return EffectResult::NotSent(Failure::transient(format!("writing broke off: {error}")));
+            }
+        };
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let (config, wanted, limit) = (Arc::clone(&self.config), wanted.clone(), self.lock_limit);
+        let work = move || {
+            // Held by the work, not by the one who waits for it, who may give up first.
+            let _turn = turn;
+            staged.place(&config, &wanted, limit)
+        };
+        match spawn_blocking(work).await {
+            Ok(Ok(path)) => EffectResult::Confirmed { reference: path.display().to_string() },
+            Ok(Err(stopped)) => stopped.into(),
+            Err(error) => EffectResult::Unknown { reason: format!("writing broke off: {error}") },
+        }
+    }
+}
+
+impl From<Stopped> for EffectResult {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Before(failure) => Self::NotSent(failure),
+            Stopped::Midway(error) => {
+                Self::Unknown { reason: format!("some of the files are in place, then: {error}") }
+            }
+        }
     }
 }
 
@@ -60,93 +133,47 @@ impl Outlet for Files {
         true
     }
 
+    /// Unavailable where the folder cannot be written, the disk is full, or another process keeps the lock. Dropped
+    /// before its first file is in place, it puts none there afterwards.
     fn deliver<'a>(&'a self, post: &'a Post<'a>) -> BoxFuture<'a, EffectResult> {
-        let config = Arc::clone(&self.config);
-        let (name, markdown) = (names::file_name(post), pages::markdown(post));
-        let page = pages::html(post);
-        let entry = feed::entry(post, &name);
         async move {
-            let work = move || -> std::io::Result<String> {
-                let folder = &config.folder;
-                // A post whose title changed has another name: the old files give way.
-                remove_other_names(folder, &name)?;
-                write_whole(folder, &format!("{name}.html"), page.as_bytes())?;
-                feed::insert(&config, entry)?;
-                // The Markdown is the proof of delivery, so it comes last.
-                write_whole(folder, &format!("{name}.md"), markdown.as_bytes())?;
-                Ok(folder.join(format!("{name}.md")).display().to_string())
-            };
-            match tokio::task::spawn_blocking(work).await {
-                Ok(Ok(reference)) => EffectResult::Confirmed { reference },
-                // A reader finds no proof of delivery, and the same key again replaces what is there.
-                Ok(Err(error)) => EffectResult::NotSent(Failure::unavailable(format!(
-                    "the files could not be written: {error}"
-                ))),
-                Err(error) => EffectResult::Unknown { reason: format!("writing broke off: {error}") },
+            match Rendered::of(post) {
+                Ok(rendered) => self.publish(rendered).await,
+                Err(failure) => EffectResult::NotSent(failure),
             }
         }
         .boxed()
     }
 
     fn ask<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Known, Failure>> {
-        let folder = self.config.folder.clone();
-        let suffix = names::suffix(key);
         async move {
-            let look = move || find(&folder, &format!("{suffix}.md"));
-            match tokio::task::spawn_blocking(look).await {
-                Ok(Ok(Some(path))) => Ok(Known::Delivered { reference: path.display().to_string() }),
-                Ok(Ok(None)) => Ok(Known::Absent),
-                Ok(Err(error)) => {
-                    Err(Failure::unavailable(format!("the folder of posts cannot be read: {error}")))
-                }
-                Err(error) => Err(Failure::transient(error.to_string())),
-            }
+            check_key(key)?;
+            let (config, key) = (Arc::clone(&self.config), key.to_owned());
+            let found = spawn_blocking(move || disk::posts_of(&config.folder, &key))
+                .await
+                .map_err(|e| Failure::transient(format!("looking for the post broke off: {e}")))?
+                .map_err(|e| {
+                    let folder = self.config.folder.display();
+                    Failure::unavailable(format!("the folder {folder} cannot be read: {e}"))
+                })?;
+            Ok(found.first().map_or(Known::Absent, |name| {
+                let path = self.config.folder.join(format!("{name}.md"));
+                Known::Delivered { reference: path.display().to_string() }
+            }))
         }
         .boxed()
     }
 
     fn preview(&self, post: &Post<'_>) -> serde_json::Value {
-        let name = names::file_name(post);
-        serde_json::json!({
-            "folder": self.config.folder,
-            "files": [format!("{name}.md"), format!("{name}.html")],
-            "markdown": pages::markdown(post),
-        })
-    }
-}
-
-fn find(folder: &Path, ending: &str) -> std::io::Result<Option<PathBuf>> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().ends_with(ending) {
-            return Ok(Some(entry.path()));
+        match Rendered::of(post) {
+            Ok(rendered) => serde_json::json!({
+                "folder": self.config.folder,
+                "files": [format!("{}.md", rendered.name), format!("{}.html", rendered.name), feed::FILE],
+                "markdown": rendered.markdown,
+            }),
+            Err(failure) => serde_json::json!({ "error": failure.reason }),
         }
     }
-    Ok(None)
-}
-
-fn remove_other_names(folder: &Path, name: &str) -> std::io::Result<()> {
-    let key = &name[name.len() - names::KEY_LENGTH - 1..];
-    for ending in ["md", "html"] {
-        let own = format!("{name}.{ending}");
-        if let Some(other) = find(folder, &format!("{key}.{ending}"))?
-            && other.file_name().is_some_and(|file| *file != *own)
-        {
-            std::fs::remove_file(other)?;
-        }
-    }
-    Ok(())
-}
-
-/// Writes a file so that it is there whole or not at all, also after a power cut.
-pub(crate) fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write;
-    let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-    file.persist(folder.join(name)).map_err(|e| e.error)?;
-    std::fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

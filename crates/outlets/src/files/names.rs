@@ -2,21 +2,28 @@
 
 use crate::Post;
 
-/// Hexadecimal characters of the key that a name carries.
-pub(super) const KEY_LENGTH: usize = 16;
+/// Hexadecimal characters of the key that a name carries: 64 bits. The whole key stands in the front matter.
+const KEY_LENGTH: usize = 16;
 /// The longest slug, in characters; with date and key a name stays far below 255 bytes.
 const SLUG_LENGTH: usize = 60;
+/// Characters of a title that are looked at: a slug can be no longer than what they spell.
+const TITLE_LENGTH: usize = 200;
 
-/// `<date>-<slug>-<key>`: ASCII letters, digits and hyphens only.
+/// `<date>-<slug>-<key>`: ASCII letters, digits and hyphens only. It begins with a date, so it is no reserved name.
 pub(super) fn file_name(post: &Post<'_>) -> String {
-    let slug: String = slug::slugify(&post.content.title).chars().take(SLUG_LENGTH).collect();
+    let title: String = post.content.title.chars().take(TITLE_LENGTH).collect();
+    let slug: String = slug::slugify(title).chars().take(SLUG_LENGTH).collect();
     let slug = slug.trim_matches('-');
     let slug = if slug.is_empty() { "untitled" } else { slug };
-    format!("{}-{slug}{}", post.published_at.format("%Y-%m-%d"), suffix(post.key))
+    format!("{}-{slug}{}", super::head::date(post.published_at).format("%Y-%m-%d"), suffix(post.key))
 }
 
-/// How the name of a key's files ends.
+/// How the names of a key's files end, before the extension.
 pub(super) fn suffix(key: &str) -> String {
-    let safe: String = key.chars().filter(char::is_ascii_alphanumeric).take(KEY_LENGTH).collect();
-    format!("-{safe:0>KEY_LENGTH$}")
+    format!("-{}", key.get(..KEY_LENGTH).unwrap_or(key))
+}
+
+/// Whether this is a publication key: 64 lower-case hexadecimal characters.
+pub(super) fn is_key(key: &str) -> bool {
+    key.len() == 64 && key.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }

@@ -1,20 +1,25 @@
 //! A post as Markdown and as HTML. Content is plain text: everything that could mean something is escaped.
 
 use askama::Template;
-use chrono::SecondsFormat;
 
+use super::head::Head;
+use super::shown::shown;
 use crate::Post;
 
+/// Autoescaped by its extension. The policy in its head forbids all scripts, should anything ever get past the escaping.
 #[derive(Template)]
 #[template(
     ext = "html",
     source = r#"<!doctype html>
-<html lang="{{ language }}">
+<html lang="{{ head.language }}">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>body{max-width:42rem;margin:2rem auto;padding:0 1rem;font:1.05rem/1.6 system-ui,sans-serif;color:#1c2430}h1{line-height:1.2}footer,.tags{color:#5b6675;font-size:.9rem}.summary{font-weight:600}</style>
+<meta name="publication-key" content="{{ head.key }}">
+<link rel="alternate" type="application/atom+xml" href="feed.atom">
+<title>{{ head.title }}</title>
+<style>body{max-width:42rem;margin:2rem auto;padding:0 1rem;font:1.05rem/1.6 system-ui,sans-serif;color:#1c2430;background:#fff;overflow-wrap:anywhere}h1{line-height:1.2}footer,.tags,time{color:#5b6675;font-size:.9rem}footer{border-top:1px solid #d8dee6;margin-top:2rem}.summary{font-weight:600}@media(prefers-color-scheme:dark){body{color:#dfe5ec;background:#14181e}footer,.tags,time{color:#95a1b1}a{color:#8ab4f8}}</style>
 </head>
 <body>
 <article>
@@ -22,121 +27,107 @@ use crate::Post;
 <p><time datetime="{{ date }}">{{ day }}</time></p>
 {% if !summary.is_empty() %}<p class="summary" dir="auto">{{ summary }}</p>
 {% endif %}{% for paragraph in paragraphs %}<p dir="auto">{{ paragraph }}</p>
-{% endfor %}{% if !tags.is_empty() %}<p class="tags">{{ tags }}</p>
+{% endfor %}{% if !tags.is_empty() %}<p class="tags" dir="auto">{{ tags }}</p>
 {% endif %}</article>
 <footer>
-{% if let Some(url) = url %}<p><a href="{{ url }}" rel="nofollow noopener">Original</a></p>
-{% endif %}<p>Run {{ run }} · {{ sha256 }}</p>
+{% if let Some(url) = head.url %}<p><a href="{{ url }}" rel="nofollow noopener noreferrer">Original</a></p>
+{% endif %}<p>Source {{ head.source }} · run {{ head.run }}<br>Content {{ head.content_sha256 }}</p>
 </footer>
 </body>
 </html>
 "#
 )]
 struct Page<'a> {
-    language: &'a str,
+    head: &'a Head,
     title: &'a str,
     date: String,
     day: String,
     summary: &'a str,
     paragraphs: Vec<&'a str>,
     tags: String,
-    url: Option<&'a str>,
-    run: String,
-    sha256: String,
-}
-
-fn date(post: &Post<'_>) -> String {
-    post.published_at.to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
-/// A link only where it is one of the web: `javascript:` and the like are no links.
-pub(super) fn link<'a>(post: &Post<'a>) -> Option<&'a str> {
-    post.content.url.as_deref().filter(|url| {
-        let start = url.get(..8).unwrap_or(url).to_ascii_lowercase();
-        start.starts_with("http://") || start.starts_with("https://")
-    })
 }
 
 /// The HTML page.
-pub(super) fn html(post: &Post<'_>) -> String {
-    let content = post.content;
-    let page = Page {
-        language: &content.language,
-        title: &content.title,
-        date: date(post),
-        day: post.published_at.format("%-d %B %Y").to_string(),
-        summary: &content.summary,
-        paragraphs: content.body.lines().filter(|line| !line.trim().is_empty()).collect(),
-        tags: content.tags.join(" · "),
-        url: link(post),
-        run: post.run.to_string(),
-        sha256: post.sha256.to_hex(),
-    };
-    // Rendering text into a string cannot fail.
-    page.render().unwrap_or_default()
+pub(super) fn html(post: &Post<'_>, head: &Head) -> Result<String, askama::Error> {
+    let [title, summary, body] = texts(post);
+    Page {
+        head,
+        title: if title.trim().is_empty() { &head.title } else { title.trim() },
+        date: head.spelled_date(),
+        day: head.date.format("%-d %B %Y").to_string(),
+        summary: summary.trim(),
+        paragraphs: paragraphs(&body).collect(),
+        tags: head.tags.join(" · "),
+    }
+    .render()
 }
 
-/// The Markdown file: front matter as YAML (JSON strings are YAML), then the text with every marker escaped.
-pub(super) fn markdown(post: &Post<'_>) -> String {
-    let content = post.content;
-    let quoted = |text: &str| {
-        serde_json::Value::from(text).to_string().replace("\u{2028}", " ").replace("\u{2029}", " ")
+/// The Markdown file: front matter, then the text with every marker escaped.
+pub(super) fn markdown(post: &Post<'_>, head: &Head) -> String {
+    let [title, summary, body] = texts(post);
+    let title = title.split_whitespace().collect::<Vec<_>>().join(" ");
+    let title = if title.is_empty() { &head.title } else { &title };
+    let mut text = head.front_matter();
+    let mut block = |before: &str, line: &str, after: &str| {
+        text.extend(["\n", before, &escaped(line), after, "\n"]);
     };
-    let tags: Vec<String> = content.tags.iter().map(|tag| quoted(tag)).collect();
-    let mut lines = vec![
-        "---".to_owned(),
-        format!("title: {}", quoted(&content.title)),
-        format!("date: {}", date(post)),
-        format!("language: {}", quoted(&content.language)),
-        format!("tags: [{}]", tags.join(", ")),
-        format!("source: {}", quoted(post.source)),
-        format!("run: {}", quoted(&post.run.to_string())),
-        format!("publication_key: {}", quoted(post.key)),
-        format!("content_sha256: {}", quoted(&post.sha256.to_hex())),
-    ];
-    lines.extend(link(post).map(|url| format!("url: {}", quoted(url))));
-    lines.extend(["---".to_owned(), String::new(), format!("# {}", escaped(&content.title)), String::new()]);
-    if !content.summary.is_empty() {
-        lines.extend([format!("**{}**", escaped(content.summary.trim())), String::new()]);
+    block("# ", title, "");
+    let summary = summary.split_whitespace().collect::<Vec<_>>().join(" ");
+    if !summary.is_empty() {
+        block("**", &summary, "**");
     }
-    for paragraph in content.body.lines().filter(|line| !line.trim().is_empty()) {
-        lines.extend([escaped(paragraph.trim()), String::new()]);
+    for paragraph in paragraphs(&body) {
+        block("", paragraph, "");
     }
-    lines.join("\n")
+    text
 }
 
-/// Escapes every ASCII character that Markdown could read as markup (CommonMark lets any punctuation be escaped), and
-/// numbers that would begin a list.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 16);
-    let mut digits_only = true;
-    for c in text.chars() {
-        let marks = matches!(
-            c,
-            '\\' | '`'
-                | '*'
-                | '_'
-                | '{'
-                | '}'
-                | '['
-                | ']'
-                | '<'
-                | '>'
-                | '('
-                | ')'
-                | '#'
-                | '!'
-                | '|'
-                | '~'
-                | '&'
-        );
-        let begins = out.is_empty() && matches!(c, '+' | '-' | '=' | ':');
-        let lists = digits_only && !out.is_empty() && matches!(c, '.');
-        if marks || begins || lists {
+fn texts<'a>(post: &Post<'a>) -> [std::borrow::Cow<'a, str>; 3] {
+    [shown(&post.content.title), shown(&post.content.summary), shown(&post.content.body)]
+}
+
+/// One a line; the text says by a line end where one ends.
+fn paragraphs(body: &str) -> impl Iterator<Item = &str> {
+    body.lines().map(str::trim).filter(|line| !line.is_empty())
+}
+
+/// Escapes every ASCII character that Markdown, its common dialects (tables, footnotes, formulas) or the templates of
+/// site generators (`{{`, `{%`) could read as markup, and what would begin a list, a rule or a heading. `CommonMark`
+/// lets any ASCII punctuation be escaped.
+fn escaped(line: &str) -> String {
+    let mut out = String::with_capacity(line.len() + 16);
+    let mut only_digits = true;
+    for (at, c) in line.char_indices() {
+        let marks = "\\`*_{}[]<>()#!|~&%$^".contains(c);
+        let begins = at == 0 && "+-=:".contains(c);
+        let numbers = only_digits && at > 0 && c == '.';
+        if marks || begins || numbers {
             out.push('\\');
         }
-        digits_only &= c.is_ascii_digit();
-        out.push(if c.is_control() { ' ' } else { c });
+        only_digits &= c.is_ascii_digit();
+        out.push(c);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escaped;
+
+    #[test]
+    fn no_line_of_text_becomes_markup() {
+        for (plain, safe) in [
+            ("# no heading", r"\# no heading"),
+            ("--- no rule", r"\--- no rule"),
+            ("1. no list", r"1\. no list"),
+            ("2) nor this", r"2\) nor this"),
+            ("[x](javascript:y)", r"\[x\]\(javascript:y\)"),
+            ("<b>&amp;", r"\<b\>\&amp;"),
+            ("{{ site }} {% include x %}", r"\{\{ site \}\} \{\% include x \%\}"),
+            ("| a | $x$ [^1]", r"\| a \| \$x\$ \[\^1\]"),
+            ("It cost 3.50, e.g. - so what?", "It cost 3.50, e.g. - so what?"),
+        ] {
+            assert_eq!(escaped(plain), safe);
+        }
+    }
 }
