@@ -63,7 +63,7 @@ pub(super) fn lock(
 
 /// The names, without extension, of all posts. One pass over the folder's names; no post is opened.
 pub(super) fn posts(folder: &Path) -> std::io::Result<Vec<String>> {
-    matching(folder, |_| true)
+    matching(folder, names::is_post)
 }
 
 /// The names, without extension, under which a key's post stands: one, unless a process died while its title changed.

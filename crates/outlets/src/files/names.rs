@@ -27,3 +27,13 @@ pub(super) fn suffix(key: &str) -> String {
 pub(super) fn is_key(key: &str) -> bool {
     key.len() == 64 && key.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
+
+/// Whether a name, without extension, has the form of a post's.
+pub(super) fn is_post(name: &str) -> bool {
+    let key = name.rsplit_once('-').map_or("", |(_, key)| key);
+    let day = name.as_bytes().iter().zip(b"0000-00-00-");
+    name.len() > 11 + KEY_LENGTH
+        && day.clone().all(|(have, form)| have == form || (*form == b'0' && have.is_ascii_digit()))
+        && key.len() == KEY_LENGTH
+        && key.bytes().all(|b| b.is_ascii_hexdigit())
+}

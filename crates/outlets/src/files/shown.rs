@@ -23,27 +23,18 @@ pub(super) fn shown(text: &str) -> Cow<'_, str> {
 /// The same on one line, of at most `limit` characters; a cut is marked by an ellipsis.
 pub(super) fn line(text: &str, limit: usize) -> String {
     let text = shown(text);
-    let mut line = String::new();
-    let mut count = 0;
+    let mut joined = String::new();
+    let mut length = 0;
     for word in text.split_whitespace() {
-        let gap = usize::from(!line.is_empty());
-        let length = word.chars().count();
-        if count + gap + length > limit {
-            let left = limit.saturating_sub(count + gap + 1);
-            if left > 0 && gap > 0 {
-                line.push(' ');
-            }
-            line.extend(word.chars().take(left));
-            line.push('…');
-            return line;
+        let gap = if joined.is_empty() { "" } else { " " };
+        joined.extend([gap, word]);
+        length += gap.len() + word.chars().count();
+        if length > limit {
+            let kept: String = joined.chars().take(limit.saturating_sub(1)).collect();
+            return format!("{}…", kept.trim_end());
         }
-        if gap > 0 {
-            line.push(' ');
-        }
-        line.push_str(word);
-        count += gap + length;
     }
-    line
+    joined
 }
 
 fn fit(c: char) -> bool {
@@ -67,7 +58,9 @@ mod tests {
     #[test]
     fn a_line_is_one_line_and_keeps_to_its_limit() {
         assert_eq!(line(" a\n b\u{2029}c ", 80), "a b c");
-        assert_eq!(line("four five six", 9), "four five…".chars().take(8).collect::<String>() + "…");
+        assert_eq!(line("four five", 9), "four five");
+        assert_eq!(line("four five six", 9), "four fiv…");
+        assert_eq!(line("four five six", 6), "four…");
         for limit in 1..20 {
             assert!(line("one two three four five", limit).chars().count() <= limit, "{limit}");
         }
