@@ -43,8 +43,7 @@ pub(crate) async fn accept(
         return batch.answer().await;
     }
     let limit = usize::try_from(app.config.max_event).unwrap_or(usize::MAX);
-    let bytes =
-        axum::body::to_bytes(body, limit).await.map_err(|_| Problem::too_large(app.config.max_event))?;
+    let bytes = whole(body, limit).await?.ok_or_else(|| Problem::too_large(app.config.max_event))?;
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(Problem::bad_request("the body is empty"));
     }
