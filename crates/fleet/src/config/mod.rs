@@ -159,7 +159,7 @@ impl Settings {
             _ => found.push(Effective {
                 key: path.to_owned(),
                 value: shown(path, value),
-                origin: self.tree.origin(path).to_owned(),
+                origin: self.tree.origins.get(path).map_or("default", String::as_str).to_owned(),
             }),
         }
     }
