@@ -84,14 +84,13 @@ impl Arena {
         self.blocks.iter().flat_map(|block| &block.metas)
     }
 
-    /// Every entry with its bytes.
+    /// The entries of each block, and their bytes one after another.
     #[inline(always)]
-    pub(crate) fn for_each(&self, mut visit: impl FnMut(&Meta, &[i8])) {
-        for block in &self.blocks {
-            for (meta, bytes) in block.metas.iter().zip(block.bytes.chunks_exact(self.dimensions)) {
-                visit(meta, bytes);
-            }
-        }
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = (&[Meta], &[i8])> {
+        self.blocks.iter().map(
+            #[inline(always)]
+            |block| (block.metas.as_slice(), block.bytes.as_slice()),
+        )
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {

@@ -5,13 +5,13 @@
 //! Measured beside usearch 2.26 (a graph, one byte a component, connectivity 16) on 100,000 text-like vectors: the
 //! graph took 85 MB and this 46; after half of the window had been replaced it found 417 of 500 near-duplicates, and of
 //! equal texts, stored 200 times each, 470 of 500. A search took it 0.16 ms, 11 ms where only the oldest hundredth
-//! qualified as earlier; the scan takes the same few milliseconds for any filter, finds all, and removes for good. At a
+//! qualified as earlier; the scan takes 5 ms for any filter, finds all, and removes for good. At a
 //! hundred thousand vectors that is less than the embedding of one text; for many more, Weaviate is the store.
 //!
 //! # What it holds
 //!
 //! Each component is one signed byte, scaled by the vector's own largest component, so an entry of 384 dimensions
-//! takes 384 bytes, 56 bytes beside them, and 21 to 48 bytes in the table of ids: [`Embedded::memory_bytes`] has the
+//! takes 384 bytes, 48 bytes beside them, and 24 to 48 bytes in the table of ids: [`Embedded::memory_bytes`] has the
 //! exact sum. Similarities differ from the exact ones by less than 0.01 (by 0.001 as a rule), and equal vectors have
 //! similarity 1.
 //!
@@ -37,7 +37,7 @@ use self::window::Window;
 use crate::embedder::off_thread;
 use crate::{Entry, Error, Neighbour, Query, VectorStore};
 
-/// Below so many entries a scan takes less time (some 50 µs) than it is worth to move it to another thread.
+/// Below so many entries a scan takes less time (some 80 µs) than it is worth to move it to another thread.
 const SCAN_IN_PLACE: usize = 2_000;
 
 /// How much the embedded store keeps.

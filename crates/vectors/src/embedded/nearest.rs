@@ -43,24 +43,33 @@ impl Found {
 }
 
 pub(crate) fn nearest(arena: &Arena, code: &Code, scan: Scan) -> Vec<Neighbour> {
-    let mut best = Best { found: Vec::new(), k: scan.k };
-    // Compiled for each instruction set, chosen by what this processor has.
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            arena.for_each(
-                #[inline(always)]
-                |meta, bytes| {
-                    if scan.sees(meta) {
-                        let similarity =
-                            dot(bytes, &code.bytes) as f32 * meta.inverse_length * code.inverse_length;
-                        best.offer(similarity, meta);
-                    }
-                },
-            );
-        },
-    );
-    best.found.into_iter().map(neighbour).collect()
+    pulp::Arch::new().dispatch(Pass { arena, code, scan }).into_iter().map(neighbour).collect()
+}
+
+/// One scan, compiled for each instruction set; `pulp` chooses by what this processor has. Everything within is
+/// inlined always, since a call would leave the instruction set, also a call of a closure.
+struct Pass<'a> {
+    arena: &'a Arena,
+    code: &'a Code,
+    scan: Scan,
+}
+
+impl pulp::WithSimd for Pass<'_> {
+    type Output = Vec<Found>;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> Vec<Found> {
+        let mut best = Best { found: Vec::new(), k: self.scan.k };
+        for (metas, bytes) in self.arena.blocks() {
+            for (meta, bytes) in metas.iter().zip(bytes.chunks_exact(self.code.bytes.len())) {
+                if self.scan.sees(meta) {
+                    let product = dot(bytes, &self.code.bytes) as f32;
+                    best.offer(product * meta.inverse_length * self.code.inverse_length, meta);
+                }
+            }
+        }
+        best.found
+    }
 }
 
 /// The best so far, in order: `k` is small, so a sorted list beats a heap.
