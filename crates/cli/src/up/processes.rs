@@ -17,6 +17,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long the gateway may take to answer at first.
 const READY: Duration = Duration::from_secs(60);
 
+/// Threads of one pass of the model. With one, the embedder runs a pass on each core; with more, they wait for each other.
+const MODEL_THREADS: &str = "RAYON_NUM_THREADS";
+
 pub(super) struct Processes {
     members: Vec<Member>,
     grace: Duration,
@@ -139,6 +142,9 @@ impl Member {
         }
         let process = spawn_supervised(&self.program.display().to_string(), |command| {
             command.args(&self.arguments).envs(self.environment.iter().cloned());
+            if self.name == "embedding" && std::env::var_os(MODEL_THREADS).is_none() {
+                command.env(MODEL_THREADS, "1");
+            }
             command.stdin(std::process::Stdio::null()).stdout(log).stderr(again);
             // Ctrl-C at the terminal is for the fleet, which stops its processes in order.
             std::os::unix::process::CommandExt::process_group(command, 0);
