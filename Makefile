@@ -6,9 +6,10 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 MODEL := models/all-MiniLM-L6-v2
 TIDEMILL := target/release/tidemill
+IDLE := target/idle
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build model demo up test lint
+.PHONY: help setup build model demo up bench test lint
 
 help: ## list what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +29,13 @@ demo: model ## run the sample events through a fleet of its own and show where e
 
 up: model ## run a fleet until Ctrl-C
 	$(TIDEMILL) up
+
+# The binaries with idle brains are copied away and the real ones put back before anything is measured.
+bench: setup ## measure events a second, latency and memory against the floor
+	cargo build --locked --release --workspace --bins --features tidemill-fleet/idle-brains
+	@mkdir -p $(IDLE) && cp target/release/tidemill-* $(IDLE)/ && rm -f $(IDLE)/*.d
+	cargo build --locked --release --workspace --bins
+	target/release/spine --programs $(IDLE)
 
 lint: setup ## format, lints, dependency rule
 	cargo fmt --all --check

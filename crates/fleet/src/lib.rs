@@ -6,8 +6,9 @@
 //! PostgreSQL nor the next step.
 
 mod admin;
+mod brain;
 pub mod config;
-mod failpoint;
+pub mod failpoint;
 mod fault;
 mod handler;
 mod intents;

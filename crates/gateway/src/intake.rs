@@ -79,6 +79,7 @@ async fn commit(process: &Process, group: Vec<Asked>) {
     let (admissions, waiting): (Vec<Admission>, Vec<_>) =
         group.into_iter().map(|asked| (asked.admission, (asked.worker, asked.answer))).unzip();
     let admitted = admit(process, &admissions).await;
+    fleet::failpoint::reach("accepted");
     add_jobs(process, &admissions, &admitted, waiting.iter().map(|(worker, _)| worker.as_str())).await;
     for ((_, answer), admitted) in waiting.into_iter().zip(admitted) {
         match &admitted {

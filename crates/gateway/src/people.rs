@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use model::{Actor, RunId, StoredContent};
 use rails::{Settled, Standing, Transition, Workflow};
-use record::{Advance, Item, LoadedRun, Publication, Routed};
+use record::{Advance, Item, LoadedRun, Publication, PublicationState, Routed};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -142,11 +142,35 @@ pub(crate) async fn settle(
     let workflow = app.workflows.get(&run.pipeline_version).await?;
     let stale =
         || Problem::conflict("the publication is not unknown, or its run no longer waits for this answer");
-    let transition = rails::settled(&workflow, &standing(&run), answer).map_err(|_| stale())?;
     let run_id = run.run;
+    let Ok(transition) = rails::settled(&workflow, &standing(&run), answer) else {
+        return settle_alone(&app, &caller, &row, answer).await;
+    };
     let (item, routed) = act(&caller, run, "settled", transition, None, None);
     let settled = app.process.record.settle_by_person(&row, answer, caller.name(), item, routed).await?;
     let seq = settled.ok_or_else(stale)?;
     add_present_job(&app, &workflow, run_id).await?;
     Ok(Json(json!({ "publication_id": id, "run_id": run_id, "seq": seq })))
+}
+
+/// The run of an unknown post moved on: what became of the post can still be told, but nothing is sent for it any more.
+async fn settle_alone(
+    app: &App,
+    caller: &Caller,
+    row: &Publication,
+    answer: Settled,
+) -> Result<Json<Value>, Problem> {
+    let state = match answer {
+        Settled::Delivered => PublicationState::Confirmed,
+        Settled::Abandon => PublicationState::Abandoned,
+        Settled::Resend => {
+            return Err(Problem::conflict(
+                "its run no longer waits for this answer, so nothing would send it: answer delivered or abandon",
+            ));
+        }
+    };
+    if !app.process.record.settle_row_by_person(row, state, caller.name()).await? {
+        return Err(Problem::conflict("the publication is not unknown"));
+    }
+    Ok(Json(json!({ "publication_id": row.publication_id, "run_id": row.run_id })))
 }

@@ -78,7 +78,7 @@ impl Reconciler {
             self.process.metrics.escalations_overdue.inc_by(raised);
             tracing::warn!(raised, "escalations are past their due time");
         }
-        let unknown = record.give_up_overdue_publications().await?;
+        let unknown = record.give_up_overdue_publications(&self.process.actor).await?;
         if unknown > 0 {
             tracing::warn!(
                 unknown,

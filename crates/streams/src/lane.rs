@@ -12,6 +12,9 @@ use crate::{Delivery, Destination, EntryId, Error, Move, Moved, Reader, Streams}
 
 /// Letters that a dead-letter stream keeps; the table behind it keeps all.
 const DEAD_LETTERS_KEPT: usize = 100_000;
+/// Fields of a letter that its stream carries, at most: Lua cannot pass on more than about 8,000 words. The table behind
+/// the stream has all.
+const LETTER_FIELDS: usize = 1000;
 /// Deliveries that an entry shares with others; more make it a suspect.
 const SHARED_DELIVERIES: i64 = 2;
 /// What a given-back entry pretends to have been idle for: longer than any takeover time.
@@ -204,7 +207,8 @@ impl Lane {
                 ]),
                 Destination::DeadLetter { fields } => {
                     arguments.push(b"d".to_vec());
-                    push_fields(&mut arguments, fields);
+                    // The last ones say where the letter came from and why.
+                    push_fields(&mut arguments, &fields[fields.len().saturating_sub(LETTER_FIELDS)..]);
                 }
                 Destination::Next { worker, partition, job } => {
                     let key = self.streams.keys(worker, *partition)?.stream;
@@ -235,7 +239,7 @@ impl Lane {
     }
 }
 
-fn push_fields(arguments: &mut Vec<Vec<u8>>, fields: &EntryFields) {
+fn push_fields(arguments: &mut Vec<Vec<u8>>, fields: &[(Vec<u8>, Vec<u8>)]) {
     arguments.push((fields.len() * 2).to_string().into_bytes());
     arguments.extend(fields.iter().flat_map(|(name, value)| [name.clone(), value.clone()]));
 }

@@ -47,6 +47,12 @@ impl Desk {
         self.send("POST", path, "application/json", body.to_string()).await
     }
 
+    /// Posts to a gateway that may not answer.
+    pub(crate) async fn try_post(&self, path: &str, body: &Value) -> Result<StatusCode, reqwest::Error> {
+        let request = self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.token).json(body);
+        request.send().await.map(|response| response.status())
+    }
+
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
         self.send("GET", path, "application/json", "").await
     }

@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed preparation is a failed test")]
 
+mod crash_points;
 mod crashes;
 mod decisions;
 mod door;
+mod effects;
 mod fleet;
+mod misbehaviour;
 mod outages;
 mod record_guards;

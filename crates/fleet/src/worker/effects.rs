@@ -12,7 +12,7 @@ use super::commit::{Happening, Pending, won};
 use super::execute::Work;
 use super::intake::persist;
 use super::{Engine, intake, route};
-use crate::{Handler, JobContext, Known};
+use crate::{Handler, JobContext, Known, brain};
 
 /// What the ledger's deadline leaves beyond the effect's own timeout.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -113,7 +113,7 @@ async fn ask<H: Handler>(
     effect: Effect,
     row: Publication,
 ) {
-    let known = engine.handler.ask(&effect, row.publication_key).await;
+    let known = brain::ask_outlet(&engine.handler, &effect, row.publication_key).await;
     let resend = match known {
         Ok(Known::Delivered { reference }) => {
             return settle(engine, work, report, &effect, row, EffectResult::Confirmed { reference }).await;

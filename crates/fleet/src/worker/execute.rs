@@ -12,7 +12,7 @@ use record::{Admission, LoadedRun};
 use super::commit::{Finished, Happening};
 use super::held::{Entry, SHARED_DELIVERIES};
 use super::{Engine, effects, intake};
-use crate::{Handler, JobContext};
+use crate::{Handler, JobContext, brain};
 
 /// A job that is to be handled.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ async fn handle<H: Handler>(engine: &Arc<Engine<H>>, work: Work) {
             engine.count("abandoned");
             return;
         }
-        handled = tokio::time::timeout(deadline, AssertUnwindSafe(engine.handler.handle(&job)).catch_unwind()) => handled,
+        handled = tokio::time::timeout(deadline, AssertUnwindSafe(brain::ask(&engine.handler, &job)).catch_unwind()) => handled,
     };
     crate::failpoint::reach("handled");
     engine.process.metrics.handling.get_or_create(&engine.labels()).observe(started.elapsed().as_secs_f64());

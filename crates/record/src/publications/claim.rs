@@ -1,0 +1,137 @@
+//! Claims: the row is `sent` before the first byte leaves.
+
+use std::time::Duration;
+
+use model::Sha256Digest;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{COLUMNS, Publication, lock_run, publication_key, read};
+use crate::{Error, LoadedRun, Record};
+
+/// A claim to send one content through one outlet.
+#[derive(Debug, Clone)]
+pub struct Claim<'a> {
+    /// The run, as it was loaded.
+    pub run: &'a LoadedRun,
+    /// The outlet.
+    pub outlet: &'a str,
+    /// The effect's name, part of the key.
+    pub effect: &'a str,
+    /// How long until whoever finds the row may stop waiting for its sender.
+    pub deadline: Duration,
+}
+
+/// What a claim met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// The row is `sent` and ours: send now, and finish before the deadline.
+    Ours(Publication),
+    /// A row of the same key is there already; nobody sends.
+    Earlier(Publication),
+    /// The run moved on, or ended: nothing was written.
+    Stale,
+    /// The run's exact content has no approval.
+    NotApproved,
+}
+
+impl Record {
+    /// Claims an effect: under the run's lock, with its `seq` checked and its approval found, `sent` is inserted.
+    ///
+    /// # Errors
+    /// [`Error::Sql`]: nothing was claimed, unless the reply alone was lost; then the claim is found `sent`.
+    pub async fn claim(&self, claim: &Claim<'_>) -> Result<Claimed, Error> {
+        let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
+        if !lock_run(&mut tx, claim.run).await? {
+            return Ok(Claimed::Stale);
+        }
+        let Some(content) = claim.run.content_sha256 else { return Ok(Claimed::NotApproved) };
+        let key = publication_key(&claim.run.tenant, claim.run.event_id, &claim.run.step, claim.effect);
+        if let Some(earlier) = find(&mut tx, key, claim.outlet).await? {
+            return Ok(Claimed::Earlier(earlier));
+        }
+        let approval: Option<Uuid> = sqlx::query_scalar(
+            "SELECT approval_id FROM approvals WHERE run_id = $1 AND content_sha256 = $2 ORDER BY approved_at DESC LIMIT 1",
+        )
+        .bind(claim.run.run.0)
+        .bind(&content.0[..])
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(Error::sql("the look-up of an approval"))?;
+        let Some(approval) = approval else { return Ok(Claimed::NotApproved) };
+        let inserted = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "INSERT INTO publications (publication_id, publication_key, outlet, tenant, run_id, approval_id,
+                                       content_sha256, step, seq, state, sent_at, deadline)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'sent', now(), now() + $10 * interval '1 microsecond')
+             ON CONFLICT DO NOTHING RETURNING {COLUMNS}"
+        )))
+        .bind(Uuid::now_v7())
+        .bind(&key.0[..])
+        .bind(claim.outlet)
+        .bind(&claim.run.tenant)
+        .bind(claim.run.run.0)
+        .bind(approval)
+        .bind(&content.0[..])
+        .bind(&claim.run.step)
+        .bind(claim.run.seq)
+        .bind(i64::try_from(claim.deadline.as_micros()).unwrap_or(i64::MAX))
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(Error::sql("a claim"))?;
+        let claimed = match inserted {
+            Some(row) => Claimed::Ours(read(&row)?),
+            // Another run of the same origin claimed it between our look and our insert.
+            None => find(&mut tx, key, claim.outlet).await?.map_or(Claimed::Stale, Claimed::Earlier),
+        };
+        tx.commit().await.map_err(Error::sql("a commit"))?;
+        Ok(claimed)
+    }
+
+    /// Takes over a row past its deadline for a resend that is known to be safe: the deadline is set anew, so that
+    /// two processes cannot both resend.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn reclaim(&self, publication: Uuid, deadline: Duration) -> Result<bool, Error> {
+        let taken = sqlx::query(
+            "UPDATE publications SET deadline = now() + $2 * interval '1 microsecond', resend = false
+             WHERE publication_id = $1 AND state = 'sent' AND deadline <= now()",
+        )
+        .bind(publication)
+        .bind(i64::try_from(deadline.as_micros()).unwrap_or(i64::MAX))
+        .execute(&self.pool)
+        .await
+        .map_err(Error::sql("the take-over of a claim"))?;
+        Ok(taken.rows_affected() == 1)
+    }
+
+    /// Gives back a claim of which nothing was sent, so that a later try may claim anew.
+    ///
+    /// # Errors
+    /// [`Error::Sql`]: the row stays `sent`, and its outlet is asked once the deadline has passed.
+    pub async fn withdraw(&self, publication: Uuid) -> Result<(), Error> {
+        sqlx::query("DELETE FROM publications WHERE publication_id = $1 AND state = 'sent'")
+            .bind(publication)
+            .execute(&self.pool)
+            .await
+            .map_err(Error::sql("the withdrawal of a claim"))?;
+        Ok(())
+    }
+}
+
+async fn find(
+    connection: &mut PgConnection,
+    key: Sha256Digest,
+    outlet: &str,
+) -> Result<Option<Publication>, Error> {
+    sqlx::query(sqlx::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM publications WHERE publication_key = $1 AND outlet = $2 AND state <> 'rejected'"
+    )))
+    .bind(&key.0[..])
+    .bind(outlet)
+    .fetch_optional(connection)
+    .await
+    .map_err(Error::sql("the look-up of a publication"))?
+    .map(|row| read(&row))
+    .transpose()
+}

@@ -1,0 +1,253 @@
+//! Settling: what an outlet answered, what a person says, what nobody can say.
+
+use model::{Actor, RunId, Sha256Digest};
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
+
+use super::{Publication, PublicationState, lock_run};
+use crate::provenance::{ProvenanceEntry, trace_id};
+use crate::{Error, Item, Record, Routed, advance, extras};
+
+/// A row whose sender is gone, and whose run will not ask for it.
+const ABANDONED: &str = "p.state = 'sent' AND p.deadline < now() AND NOT EXISTS (
+    SELECT FROM runs r WHERE r.run_id = p.run_id AND r.state = 'running' AND r.step = p.step)";
+
+impl Record {
+    /// Writes an outlet's answer and, in the same transaction, the run's transition. The answer stays written even
+    /// where the run's compare-and-set loses. Returns the run's new `seq` if it won.
+    ///
+    /// # Errors
+    /// [`Error::Sql`]: retried by the caller; the row stays `sent` meanwhile.
+    pub async fn settle_effect(
+        &self,
+        publication: Uuid,
+        state: PublicationState,
+        reference: Option<&str>,
+        reason: Option<&str>,
+        item: Item,
+        routed: Routed,
+    ) -> Result<Option<i32>, Error> {
+        let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
+        // The run first, as claim and cancel do, so that they cannot wait for each other.
+        let chain = Chain::lock(&mut tx, item.run.run).await?;
+        let settled = settle_row(&mut tx, publication, state, reference, reason, None).await?;
+        let (items, routed) = ([item], [routed]);
+        let won = advance::compare_and_set(&mut tx, &items, &routed, &[true]).await?;
+        extras::write(&mut tx, &items, &routed, &won).await?;
+        if settled && won[0].is_none() {
+            let words = reference.or(reason).unwrap_or_default();
+            chain.append(&mut tx, state, words, &routed[0].advance.actor).await?;
+        }
+        tx.commit().await.map_err(Error::sql("a commit"))?;
+        Ok(won[0])
+    }
+
+    /// A person's answer to an `unknown` row, with the run's transition and the escalation's end in one transaction.
+    /// `None` where the row is no longer `unknown` or the run moved on; nothing was written then.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn settle_by_person(
+        &self,
+        publication: &Publication,
+        answer: rails::Settled,
+        who: &str,
+        item: Item,
+        routed: Routed,
+    ) -> Result<Option<i32>, Error> {
+        let state = match answer {
+            rails::Settled::Delivered => PublicationState::Confirmed,
+            rails::Settled::Resend => PublicationState::Sent,
+            rails::Settled::Abandon => PublicationState::Abandoned,
+        };
+        let reason = format!("{who} answered {answer:?}").to_lowercase();
+        let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
+        lock_run(&mut tx, &item.run).await?;
+        if !settle_row(&mut tx, publication.publication_id, state, None, Some(&reason), Some(who)).await? {
+            return Ok(None);
+        }
+        let seq = item.run.seq;
+        let run = item.run.run;
+        let (items, routed) = ([item], [routed]);
+        let won = advance::compare_and_set(&mut tx, &items, &routed, &[true]).await?;
+        if won[0].is_none() {
+            return Ok(None);
+        }
+        extras::write(&mut tx, &items, &routed, &won).await?;
+        sqlx::query(
+            "UPDATE escalations SET resolved_at = now(), resolution = 'settled', resolved_by = $3
+             WHERE run_id = $1 AND branch = 0 AND seq = $2 AND resolved_at IS NULL",
+        )
+        .bind(run.0)
+        .bind(seq)
+        .bind(who)
+        .execute(&mut *tx)
+        .await
+        .map_err(Error::sql("the end of an escalation"))?;
+        tx.commit().await.map_err(Error::sql("a commit"))?;
+        Ok(won[0])
+    }
+
+    /// Makes `unknown` what is still `sent` past its deadline while its run no longer stands at the sending step, so
+    /// that no job will ask its outlet. Returns how many rows that were.
+    ///
+    /// # Errors
+    /// [`Error::Sql`]; what was settled before it stays settled.
+    pub async fn give_up_overdue_publications(&self, actor: &Actor) -> Result<u64, Error> {
+        let overdue: Vec<(Uuid, Uuid)> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "SELECT p.publication_id, p.run_id FROM publications p WHERE {ABANDONED} ORDER BY p.deadline LIMIT 100"
+        )))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::sql("the overdue publications"))?;
+        let mut given_up = 0;
+        for (publication, run) in overdue {
+            given_up += u64::from(self.give_up(publication, RunId(run), actor).await?);
+        }
+        Ok(given_up)
+    }
+
+    async fn give_up(&self, publication: Uuid, run: RunId, actor: &Actor) -> Result<bool, Error> {
+        let reason = "its sender died and its run moved on";
+        let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
+        let chain = Chain::lock(&mut tx, run).await?;
+        let settled = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "UPDATE publications p SET state = 'unknown', reason = $2, settled_at = now()
+             WHERE p.publication_id = $1 AND {ABANDONED}"
+        )))
+        .bind(publication)
+        .bind(reason)
+        .execute(&mut *tx)
+        .await
+        .map_err(Error::sql("the settling of an overdue publication"))?;
+        if settled.rows_affected() == 0 {
+            return Ok(false);
+        }
+        chain.append(&mut tx, PublicationState::Unknown, reason, actor).await?;
+        tx.commit().await.map_err(Error::sql("a commit"))?;
+        Ok(true)
+    }
+
+    /// A person's answer to an `unknown` row whose run waits for nobody any more: the ledger alone is settled. `false`
+    /// where the row is no longer `unknown`.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn settle_row_by_person(
+        &self,
+        publication: &Publication,
+        state: PublicationState,
+        who: &str,
+    ) -> Result<bool, Error> {
+        let reason = format!("{who} answered {}", state.as_str());
+        let actor = Actor { name: "person".to_owned(), version: String::new(), id: who.to_owned() };
+        let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
+        let chain = Chain::lock(&mut tx, publication.run_id).await?;
+        if !settle_row(&mut tx, publication.publication_id, state, None, Some(&reason), Some(who)).await? {
+            return Ok(false);
+        }
+        chain.append(&mut tx, state, &reason, &actor).await?;
+        tx.commit().await.map_err(Error::sql("a commit"))?;
+        Ok(true)
+    }
+}
+
+/// Moves an unsettled row; `false` where it was settled before. A person settles what is `unknown`, a process what is
+/// `sent`.
+async fn settle_row(
+    connection: &mut PgConnection,
+    publication: Uuid,
+    state: PublicationState,
+    reference: Option<&str>,
+    reason: Option<&str>,
+    who: Option<&str>,
+) -> Result<bool, Error> {
+    let from = if who.is_some() { "unknown" } else { "sent" };
+    let settled = sqlx::query(
+        "UPDATE publications SET state = $2, reference = coalesce($3, reference), reason = $4, settled_by = $5,
+                settled_at = CASE WHEN $2 = 'sent' THEN NULL ELSE now() END, resend = $2 = 'sent',
+                deadline = CASE WHEN $2 = 'sent' THEN now() ELSE deadline END
+         WHERE publication_id = $1 AND state = $6",
+    )
+    .bind(publication)
+    .bind(state.as_str())
+    .bind(reference)
+    .bind(reason)
+    .bind(who)
+    .bind(from)
+    .execute(connection)
+    .await
+    .map_err(Error::sql("the settling of a publication"))?;
+    Ok(settled.rows_affected() == 1)
+}
+
+/// A run's chain under the run's lock, for links about the ledger: the run itself stays where it is.
+struct Chain {
+    run: RunId,
+    row: sqlx::postgres::PgRow,
+}
+
+impl Chain {
+    async fn lock(connection: &mut PgConnection, run: RunId) -> Result<Self, Error> {
+        let row = sqlx::query(
+            "SELECT r.seq, r.state, r.step, r.attempt, r.chain_head, r.chain_len, r.content_sha256, r.traceparent, i.purpose
+             FROM runs r JOIN intents i USING (intent_id) WHERE r.run_id = $1 FOR UPDATE OF r",
+        )
+        .bind(run.0)
+        .fetch_one(connection)
+        .await
+        .map_err(Error::sql("the lock of a run"))?;
+        Ok(Self { run, row })
+    }
+
+    async fn append(
+        &self,
+        connection: &mut PgConnection,
+        state: PublicationState,
+        reason: &str,
+        actor: &Actor,
+    ) -> Result<(), Error> {
+        let (run, row) = (self.run, &self.row);
+        let digest = |column: &str| {
+            row.get::<Option<&[u8]>, _>(column).and_then(Sha256Digest::from_slice)
+        };
+        let head = digest("chain_head")
+            .ok_or_else(|| Error::unreadable(format_args!("run {run}"), "its chain head is no SHA-256"))?;
+        let link = ProvenanceEntry {
+            run,
+            branch: 0,
+            pos: row.get::<i32, _>("chain_len") + 1,
+            kind: "ledger",
+            what: state.as_str(),
+            seq: row.get("seq"),
+            step: row.get("step"),
+            state: row.get("state"),
+            next: row.get("step"),
+            attempt: row.get("attempt"),
+            reason,
+            actor,
+            at: chrono::Utc::now(),
+            model: None,
+            worker_output_prompt: None,
+            input_sha256: None,
+            output_sha256: None,
+            content_sha256: digest("content_sha256"),
+            gates: &[],
+            trace_id: trace_id(row.get("traceparent")),
+            planner_intent: row.get("purpose"),
+        }
+        .link(head)?;
+        sqlx::query(
+            "WITH grown AS (
+                 UPDATE runs SET chain_head = $3, chain_len = chain_len + 1 WHERE run_id = $1 RETURNING chain_len)
+             INSERT INTO provenance_log (run_id, branch, pos, body, hash) SELECT $1, 0, chain_len, $2, $3 FROM grown",
+        )
+        .bind(run.0)
+        .bind(link.body)
+        .bind(&link.hash.0[..])
+        .execute(connection)
+        .await
+        .map_err(Error::sql("a link about the ledger"))?;
+        Ok(())
+    }
+}
