@@ -30,7 +30,12 @@ impl Latency {
     /// The percentiles of these latencies.
     #[must_use]
     pub fn of(millis: Vec<f64>, rate: f64) -> Self {
-        Self { rate, p50: percentile(&millis, 0.5), p99: percentile(&millis, 0.99), max: percentile(&millis, 1.0) }
+        Self {
+            rate,
+            p50: percentile(&millis, 0.5),
+            p99: percentile(&millis, 0.99),
+            max: percentile(&millis, 1.0),
+        }
     }
 }
 
@@ -53,7 +58,8 @@ impl Figures {
     /// Tidemill's speed as a share of the floor's: the median of the rounds' ratios.
     #[must_use]
     pub fn ratio(&self) -> f64 {
-        let ratios: Vec<f64> = self.tidemill.iter().zip(&self.floor).map(|(ours, floor)| ours / floor).collect();
+        let ratios: Vec<f64> =
+            self.tidemill.iter().zip(&self.floor).map(|(ours, floor)| ours / floor).collect();
         median(&ratios)
     }
 

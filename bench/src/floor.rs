@@ -157,7 +157,8 @@ impl Floor {
         for row in &rows {
             runs.push(row.try_get::<Uuid, _>("run_id")?);
             seqs.push(row.try_get::<i32, _>("seq")?);
-            let digest = Sha256::new().chain_update(row.try_get::<&[u8], _>("chain_head")?).chain_update(&body);
+            let digest =
+                Sha256::new().chain_update(row.try_get::<&[u8], _>("chain_head")?).chain_update(&body);
             hashes.push(digest.finalize().to_vec());
         }
         let bodies = vec![body; rows.len()];

@@ -48,8 +48,8 @@ impl IdleFleet {
         let token = uuid::Uuid::new_v4().to_string();
         record.add_token(model::DEFAULT_TENANT, "bench", &["ingest".to_owned()], &token).await?;
         let settings = [
-            format!("planner.workflows=[{}]", workflow.display()),
-            "planner.intents=[{source: '*', purpose: measure, workflow: idle}]".to_owned(),
+            format!("planner.workflows={}", serde_json::json!([workflow])),
+            r#"planner.intents=[{"source":"*","purpose":"measure","workflow":"idle"}]"#.to_owned(),
             "gateway.address=127.0.0.1:0".to_owned(),
             "gateway.high_water=1000000".to_owned(),
             "worker.high_water=1000000".to_owned(),
@@ -81,9 +81,15 @@ impl IdleFleet {
         Ok(fleet)
     }
 
-    async fn ready(&self, gateway_log: &Path) -> Result<String, Fault> {
+    async fn ready(&mut self, gateway_log: &Path) -> Result<String, Fault> {
         let until = Instant::now() + READY;
         while Instant::now() < until {
+            for (name, process) in &mut self.processes {
+                if process.ended().is_some() {
+                    let log = std::fs::read_to_string(gateway_log.with_file_name(format!("{name}.log")))?;
+                    return Err(format!("{name} ended: {}", log.lines().last().unwrap_or_default()).into());
+                }
+            }
             let log = std::fs::read_to_string(gateway_log)?;
             let address = log
                 .lines()
@@ -121,8 +127,10 @@ impl IdleFleet {
     /// # Errors
     /// Where one did not end in its grace period.
     pub async fn stop(mut self) -> Result<(), Fault> {
-        let stopping =
-            self.processes.iter_mut().map(|(_, process)| process.stop(Signal::SIGTERM, Duration::from_secs(30)));
+        let stopping = self
+            .processes
+            .iter_mut()
+            .map(|(_, process)| process.stop(Signal::SIGTERM, Duration::from_secs(30)));
         if futures::future::join_all(stopping).await.contains(&false) {
             return Err("a process did not stop in its grace period".into());
         }

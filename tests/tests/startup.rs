@@ -71,8 +71,7 @@ async fn missing_servers_are_told_with_the_remedy() {
     for name in PROCESSES {
         let unset = ended(servers.folder(), name, &[]).await;
         assert_refused(name, &unset, 64, &["database.url", "tidemill up"]);
-        let no_redis =
-            ["--redis-url", "redis://127.0.0.1:1", "--database-url", &database];
+        let no_redis = ["--redis-url", "redis://127.0.0.1:1", "--database-url", &database];
         assert_refused(name, &ended(servers.folder(), name, &no_redis).await, 69, &["Redis"]);
         let no_database = ["--redis-url", &redis, "--database-url", "postgres://x@127.0.0.1:1/x"];
         assert_refused(name, &ended(servers.folder(), name, &no_database).await, 69, &["record"]);
@@ -105,7 +104,12 @@ async fn a_redis_that_evicts_is_refused() {
     .unwrap();
     let flags = ["--redis-url", &evicting.url(), "--database-url", servers.database_url()];
     for name in PROCESSES {
-        assert_refused(name, &ended(servers.folder(), name, &flags).await, 69, &["allkeys-lru", "noeviction"]);
+        assert_refused(
+            name,
+            &ended(servers.folder(), name, &flags).await,
+            69,
+            &["allkeys-lru", "noeviction"],
+        );
     }
 }
 

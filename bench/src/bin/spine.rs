@@ -115,7 +115,10 @@ async fn carry(
     let flood = load.flood("flood", cli.events).await?;
     let per_second = cli.events as f64 / flood.through.as_secs_f64();
     let accepted = cli.events as f64 / flood.accepted.as_secs_f64();
-    println!("round {}: tidemill   {per_second:>7.0} events/s through, {accepted:.0} events/s accepted", round + 1);
+    println!(
+        "round {}: tidemill   {per_second:>7.0} events/s through, {accepted:.0} events/s accepted",
+        round + 1
+    );
     let latency = load.steady(per_second / 2.0, Duration::from_secs(cli.steady)).await?;
     println!(
         "round {}: half load  {:>7.0} events/s: p50 {:.0} ms, p99 {:.0} ms, all within {:.0} ms",
@@ -157,15 +160,15 @@ fn report(cli: &Cli, figures: &Figures) -> ExitCode {
     println!("gateway alone        {:>7.0} events/s accepted", median(&figures.accepted));
     println!("most memory, MiB     {}", memory.join(", "));
     let bars = [
-        (format!("ratio {:.2}, at least {}", figures.ratio(), cli.least_ratio), figures.ratio() >= cli.least_ratio),
+        (
+            format!("ratio {:.2}, at least {}", figures.ratio(), cli.least_ratio),
+            figures.ratio() >= cli.least_ratio,
+        ),
         (
             format!("p99 at half load {:.0} ms, under {} ms", figures.p99(), cli.most_p99),
             figures.p99() < cli.most_p99,
         ),
-        (
-            format!("memory of each process but the embedder at most {} MiB", cli.most_memory),
-            fat.is_empty(),
-        ),
+        (format!("memory of each process but the embedder at most {} MiB", cli.most_memory), fat.is_empty()),
     ];
     for (bar, met) in &bars {
         println!("{} {bar}", if *met { "met   " } else { "MISSED" });

@@ -81,16 +81,11 @@ pub(crate) fn fields(value: Value) -> Option<EntryFields> {
 
 /// `[[id, fields], …]` as XREADGROUP and XRANGE give it.
 pub(crate) fn entries(value: Value, doing: &'static str) -> Result<Vec<(EntryId, EntryFields)>, Error> {
-    let shown = format!("{value:?}").chars().take(200).collect::<String>();
-    let read = || -> Option<Vec<(EntryId, EntryFields)>> {
-        list(value)?
-            .into_iter()
-            .map(|entry| {
-                let mut parts = list(entry)?.into_iter();
-                let id = EntryId(text(parts.next()?)?);
-                Some((id, fields(parts.next()?)?))
-            })
-            .collect()
+    let unreadable = || Error::Answer { doing, answer: "entries of another shape".to_owned() };
+    let entry = |entry: Value| {
+        let mut parts = list(entry)?.into_iter();
+        let id = EntryId(text(parts.next()?)?);
+        Some((id, fields(parts.next()?)?))
     };
-    read().ok_or(Error::Answer { doing, answer: shown })
+    list(value).and_then(|found| found.into_iter().map(entry).collect()).ok_or_else(unreadable)
 }

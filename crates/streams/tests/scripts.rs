@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use local::{PrivateRedis, RedisOptions};
 use model::{EntryFields, Job, JobKey, RunId};
-use tidemill_streams::{Delivery, Destination, EntryId, Error, Lane, Move, Moved, StreamNames, Streams};
 use tempfile::TempDir;
+use tidemill_streams::{Delivery, Destination, EntryId, Error, Lane, Move, Moved, StreamNames, Streams};
 use uuid::Uuid;
 
 /// A Redis with two consumers of the embedder's stream.
@@ -89,7 +89,11 @@ async fn a_group_goes_to_its_four_destinations_in_one_step_and_leaves_nothing_be
     let page = place.streams.page("judge", 0, None, 10).await.unwrap();
     assert_eq!(Job::decode(&page.entries[0].fields).unwrap(), job(77));
     assert_eq!(place.streams.waiting_retries("embedding", 0).await.unwrap(), [job(2)]);
-    assert_eq!(place.one.hand_over(&moves).await.unwrap(), vec![Moved::Gone; 4], "a second time moves nothing");
+    assert_eq!(
+        place.one.hand_over(&moves).await.unwrap(),
+        vec![Moved::Gone; 4],
+        "a second time moves nothing"
+    );
     assert_eq!(place.lengths("judge").await.0, 1);
 }
 

@@ -26,7 +26,11 @@ async fn walk(name: &'static str, points: &[&str]) {
         fleet.add((round * EVENTS..(round + 1) * EVENTS).map(event)).await;
         let (_, dying) = fleet.workers.last_mut().expect("the worker just started");
         let died = dying.wait(crate::fleet::END).await;
-        assert!(died.is_some_and(|status| status.code().is_none()), "{name} dies at {point}: {}", dying.log());
+        assert!(
+            died.is_some_and(|status| status.code().is_none()),
+            "{name} dies at {point}: {}",
+            dying.log()
+        );
         assert!(marker.exists(), "{name} dies at {point} and nowhere else");
         fleet.workers.pop();
 

@@ -108,7 +108,11 @@ async fn a_dry_run_tells_what_it_would_send_and_sends_nothing() {
     for run in runs.iter().filter(|run| run.state != "duplicate") {
         let detail = fleet.record.run_detail(run.run_id).await.unwrap().unwrap();
         let told = detail.artifacts.iter().find(|artifact| artifact.name == "publish").unwrap();
-        assert!(told.body.get().contains("would_send") && told.body.get().contains("council"), "{}", told.body);
+        assert!(
+            told.body.get().contains("would_send") && told.body.get().contains("council"),
+            "{}",
+            told.body
+        );
     }
     assert_eq!(fleet.record.publications(None, 10).await.unwrap(), []);
 }

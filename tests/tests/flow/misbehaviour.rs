@@ -42,7 +42,10 @@ async fn a_job_that_crashes_its_process_each_time_dies_alone() {
     let dead: Vec<_> = runs.iter().filter(|run| run.state == "dead").collect();
     assert_eq!(dead.len(), 1, "{dead:?}");
     assert_eq!(dead[0].request_id, "poison");
-    assert!(runs.iter().all(|run| ["dead", "published", "duplicate"].contains(&run.state.as_str())), "{runs:?}");
+    assert!(
+        runs.iter().all(|run| ["dead", "published", "duplicate"].contains(&run.state.as_str())),
+        "{runs:?}"
+    );
     // The first start, then two shared and three solitary deliveries that each took a process with them.
     assert_eq!(crashes, 6, "processes that were started");
     let letters = fleet.record.dead_letters(None, 10).await.unwrap();
@@ -82,7 +85,8 @@ async fn a_slow_job_keeps_its_entry_and_delays_nobody() {
     })
     .await;
     assert_eq!(fleet.streams.backlog("etl").await.unwrap().stream, 2, "both slow ones are under way still");
-    eventually("the slow one ends", async || fleet.runs().await.iter().any(|run| run.request_id == "slow")).await;
+    eventually("the slow one ends", async || fleet.runs().await.iter().any(|run| run.request_id == "slow"))
+        .await;
     eventually("it is published", async || {
         fleet.runs().await.iter().any(|run| run.request_id == "slow" && run.state == "published")
     })

@@ -87,7 +87,10 @@ async fn ten_thousand_jobs_that_wait_longer_than_the_reconciler_does_are_not_add
     let lines: String = (0..10_000)
         .map(|number| {
             let (request_id, payload) = event(number);
-            format!("{}\n", serde_json::json!({ "source": "s", "request_id": request_id, "payload": payload }))
+            format!(
+                "{}\n",
+                serde_json::json!({ "source": "s", "request_id": request_id, "payload": payload })
+            )
         })
         .collect();
     let (_, answer) = desk.send("POST", "/v1/events", "application/x-ndjson", lines).await;

@@ -7,7 +7,6 @@ use model::{DEFAULT_TENANT, Job, JobKey, Lifecycle, NewEvent, RunState, Upstream
 use rails::Workflow;
 use record::{Admission, Intent, LoadedRun, NewRun};
 
-use super::execute::Work;
 use super::held::Entry;
 use super::intake::{bury, persist};
 use super::{Engine, execute};
@@ -78,7 +77,7 @@ async fn begin<H: Handler>(engine: &Arc<Engine<H>>, entry: Entry, arrival: Arriv
     match Admission::draw_up(new, &engine.process.actor) {
         Ok(admission) => {
             let run = run_to_be(&admission);
-            execute::start(engine, Work { entry, run, workflow, admission: Some(admission) });
+            execute::start(engine, entry, run, workflow, Some(admission));
         }
         Err(error) => bury(engine, entry, error.to_string()).await,
     }

@@ -1,6 +1,7 @@
 //! The commit lane: while one commit is in flight the next group gathers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::{Failure, JobKey, Outcome, RunState};
 use rails::Workflow;
@@ -9,6 +10,7 @@ use streams::Destination;
 use tokio::sync::mpsc;
 
 use super::execute::Work;
+use super::hand_over::Leaving;
 use super::held::Entry;
 use super::{Engine, breaker, feeds, intake, route};
 use crate::Handler;
@@ -60,11 +62,22 @@ impl Finished {
     }
 }
 
+/// How long a commit waits for jobs that are being handled: what one read brought is often done within this, and a
+/// commit costs the same for one job as for many.
+const GATHERING: Duration = Duration::from_millis(1);
+
 /// Commits until every sender is gone or the process gives up.
 pub(crate) async fn run<H: Handler>(engine: Arc<Engine<H>>, mut finished: mpsc::UnboundedReceiver<Finished>) {
     let limit = engine.config().group;
     let mut group = Vec::with_capacity(limit);
     while finished.recv_many(&mut group, limit).await > 0 {
+        let until = tokio::time::Instant::now() + GATHERING;
+        while group.len() < limit && engine.handling.any() {
+            let room = limit - group.len();
+            if tokio::time::timeout_at(until, finished.recv_many(&mut group, room)).await.is_err() {
+                break;
+            }
+        }
         commit(&engine, std::mem::take(&mut group)).await;
     }
 }
@@ -75,10 +88,10 @@ async fn commit<H: Handler>(engine: &Arc<Engine<H>>, group: Vec<Finished>) {
     let Some(verdicts) = persist_commit(engine, &items, &jobs).await else { return };
     crate::failpoint::reach("committed");
     engine.process.metrics.commit_group.get_or_create(&engine.labels()).observe(jobs.len() as f64);
-    let mut losers = Vec::new();
+    let (mut winners, mut losers) = (Vec::with_capacity(jobs.len()), Vec::new());
     for ((item, job), verdict) in items.into_iter().zip(jobs).zip(verdicts) {
         match verdict {
-            Verdict::Won { seq, routed } => won(engine, item, job, seq, *routed),
+            Verdict::Won { seq, routed } => winners.push(won(engine, item, job, seq, *routed)),
             Verdict::Lost => losers.push((item, job)),
             Verdict::Known(run) => {
                 tracing::debug!(run_id = %run, "an upstream entry that came before");
@@ -87,6 +100,7 @@ async fn commit<H: Handler>(engine: &Arc<Engine<H>>, group: Vec<Finished>) {
             Verdict::Refused(reason) => refused(engine, item, job, reason),
         }
     }
+    engine.leave_all(winners);
     if !losers.is_empty() {
         lost(engine, losers).await;
     }
@@ -136,8 +150,14 @@ async fn persist_commit<H: Handler>(
     }
 }
 
-/// A winner's entry goes where the transition says.
-pub(crate) fn won<H: Handler>(engine: &Arc<Engine<H>>, item: Item, job: Pending, seq: i32, routed: Routed) {
+/// Where a winner's entry goes: where the transition says.
+pub(crate) fn won<H: Handler>(
+    engine: &Arc<Engine<H>>,
+    item: Item,
+    job: Pending,
+    seq: i32,
+    routed: Routed,
+) -> Leaving {
     engine.count(routed.advance.what);
     feeds::tell(engine, &item, seq, &routed);
     let Pending { entry, workflow, .. } = job;
@@ -169,7 +189,7 @@ pub(crate) fn won<H: Handler>(engine: &Arc<Engine<H>>, item: Item, job: Pending,
         }
         _ => Destination::Nowhere,
     };
-    engine.leave(entry, to);
+    Leaving { entry, to }
 }
 
 /// Losers of the compare-and-set: one ahead means that their own commit had succeeded and its reply was lost, so the

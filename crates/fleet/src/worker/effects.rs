@@ -193,7 +193,7 @@ async fn settle<H: Handler>(
     };
     match seq {
         None => {}
-        Some(Some(seq)) => won(engine, item, pending, seq, routed),
+        Some(Some(seq)) => engine.leave_all(vec![won(engine, item, pending, seq, routed)]),
         Some(None) => intake::delete(engine, pending.entry, "lost"),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use futures::FutureExt;
@@ -21,11 +22,44 @@ pub(crate) struct Work {
     pub(crate) run: LoadedRun,
     pub(crate) workflow: Arc<Workflow>,
     pub(crate) admission: Option<Admission>,
+    _handling: Handling,
+}
+
+/// How many jobs are on their way from intake to the commit lane.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct UnderWay(Arc<AtomicUsize>);
+
+/// One job on its way; dropped where it ends, or just before it is sent to the lane.
+#[derive(Debug)]
+struct Handling(UnderWay);
+
+impl UnderWay {
+    fn begin(&self) -> Handling {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Handling(self.clone())
+    }
+
+    pub(crate) fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        (self.0).0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Starts a job on a task of its own.
-pub(crate) fn start<H: Handler>(engine: &Arc<Engine<H>>, work: Work) {
-    tokio::spawn(run(Arc::clone(engine), work));
+pub(crate) fn start<H: Handler>(
+    engine: &Arc<Engine<H>>,
+    entry: Entry,
+    run: LoadedRun,
+    workflow: Arc<Workflow>,
+    admission: Option<Admission>,
+) {
+    let work = Work { entry, run, workflow, admission, _handling: engine.handling.begin() };
+    tokio::spawn(self::run(Arc::clone(engine), work));
 }
 
 async fn run<H: Handler>(engine: Arc<Engine<H>>, work: Work) {

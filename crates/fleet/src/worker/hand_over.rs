@@ -16,16 +16,26 @@ pub(crate) struct Leaving {
     pub(crate) to: Destination,
 }
 
+/// Messages taken at once, at most.
+const MESSAGES: usize = 64;
+
 /// Hands over until every sender is gone.
-pub(crate) async fn run<H: Handler>(engine: Arc<Engine<H>>, mut leaving: mpsc::UnboundedReceiver<Leaving>) {
+pub(crate) async fn run<H: Handler>(
+    engine: Arc<Engine<H>>,
+    mut leaving: mpsc::UnboundedReceiver<Vec<Leaving>>,
+) {
     let limit = engine.config().group;
-    let mut group = Vec::with_capacity(limit);
-    while leaving.recv_many(&mut group, limit).await > 0 {
+    let mut messages = Vec::with_capacity(MESSAGES);
+    while leaving.recv_many(&mut messages, MESSAGES).await > 0 {
         crate::failpoint::reach("hand_over");
-        for lane in 0..engine.lanes.len() {
-            let of_lane: Vec<Leaving> = group.extract_if(.., |leaving| leaving.entry.lane == lane).collect();
-            if !of_lane.is_empty() {
-                move_all(&engine, lane, of_lane).await;
+        let mut lanes: Vec<Vec<Leaving>> = engine.lanes.iter().map(|_| Vec::new()).collect();
+        for leaving in messages.drain(..).flatten() {
+            lanes[leaving.entry.lane].push(leaving);
+        }
+        for (lane, mut of_lane) in lanes.into_iter().enumerate() {
+            while !of_lane.is_empty() {
+                let rest = of_lane.split_off(of_lane.len().min(limit));
+                move_all(&engine, lane, std::mem::replace(&mut of_lane, rest)).await;
             }
         }
         crate::failpoint::reach("handed_over");

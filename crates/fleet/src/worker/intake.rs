@@ -9,14 +9,13 @@ use record::{LoadedRun, NewDeadLetter};
 use streams::Destination;
 
 use super::decide::{Disposition, decide};
-use super::execute::Work;
 use super::hand_over::Leaving;
 use super::held::Entry;
 use super::{Engine, adopt, breaker, execute};
 use crate::Handler;
 
 /// Takes in what one read brought.
-pub(crate) async fn take_in<H: Handler>(engine: Arc<Engine<H>>, entries: Vec<Entry>) {
+pub(crate) async fn take_in<H: Handler>(engine: &Arc<Engine<H>>, entries: Vec<Entry>) {
     let mut jobs = Vec::with_capacity(entries.len());
     let mut upstream = Vec::new();
     for entry in entries {
@@ -26,14 +25,14 @@ pub(crate) async fn take_in<H: Handler>(engine: Arc<Engine<H>>, entries: Vec<Ent
         }
         match Job::decode(&entry.fields) {
             Ok(job) => jobs.push((entry, job)),
-            Err(error) => bury(&engine, entry, format!("cannot be decoded: {error}")).await,
+            Err(error) => bury(engine, entry, format!("cannot be decoded: {error}")).await,
         }
     }
     if !upstream.is_empty() {
-        jobs.extend(adopt::adopt(&engine, upstream).await);
+        jobs.extend(adopt::adopt(engine, upstream).await);
     }
     if !jobs.is_empty() {
-        compare(&engine, jobs).await;
+        compare(engine, jobs).await;
     }
 }
 
@@ -55,7 +54,7 @@ async fn compare<H: Handler>(engine: &Arc<Engine<H>>, jobs: Vec<(Entry, Job)>) {
             Disposition::Handle if !taken.insert(job.key) => delete(engine, entry, "twin"),
             Disposition::Handle => {
                 let (Some(run), Some(workflow)) = (loaded.remove(&job.key.run), workflow) else { continue };
-                execute::start(engine, Work { entry, run, workflow, admission: None });
+                execute::start(engine, entry, run, workflow, None);
             }
             Disposition::HandOver => {
                 let (Some(run), Some(workflow)) = (run, workflow) else { continue };
@@ -186,7 +185,12 @@ pub(crate) fn dead_letter_fields(entry: &Entry, stream: &str, reason: &str) -> m
 
 impl<H: Handler> Engine<H> {
     pub(crate) fn leave(&self, entry: Entry, to: Destination) {
-        // The lane ends after every sender, so a failure means that the process is ending: the entry stays pending.
-        drop(self.leaving.send(Leaving { entry, to }));
+        self.leave_all(vec![Leaving { entry, to }]);
+    }
+
+    /// Sends entries to the hand-over lane, in one message, so that they are moved in one call.
+    pub(crate) fn leave_all(&self, leaving: Vec<Leaving>) {
+        // The lane ends after every sender, so a failure means that the process is ending: the entries stay pending.
+        drop(self.leaving.send(leaving));
     }
 }

@@ -22,12 +22,13 @@ mod watch;
 use std::sync::Arc;
 
 use streams::Lane;
-use tokio::sync::{RwLock, Semaphore, mpsc};
+use tokio::sync::{RwLock, Semaphore, mpsc, watch as watch_channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Fault, Handler, Intents, Process, Workflows};
 use breaker::Breaker;
 use commit::Finished;
+use execute::UnderWay;
 use hand_over::Leaving;
 use held::Held;
 
@@ -41,10 +42,13 @@ pub(crate) struct Engine<H> {
     pub(crate) held: Arc<Held>,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) breaker: Breaker,
+    /// The worker type whose full stream pauses reading, where there is one.
+    pub(crate) full_downstream: watch_channel::Sender<Option<String>>,
     /// Read by ordinary jobs, written by a suspect one, which is handled alone.
     pub(crate) solitude: RwLock<()>,
+    pub(crate) handling: UnderWay,
     pub(crate) finished: mpsc::UnboundedSender<Finished>,
-    pub(crate) leaving: mpsc::UnboundedSender<Leaving>,
+    pub(crate) leaving: mpsc::UnboundedSender<Vec<Leaving>>,
     /// Cancelled when the grace period is over: whatever is held is given back.
     pub(crate) give_up: CancellationToken,
 }
@@ -87,6 +91,8 @@ pub async fn serve<H: Handler>(process: Process, handler: H) -> Result<(), Fault
         intents: Intents::new(process.record.clone()),
         slots: Arc::new(Semaphore::new(process.settings.shared.worker.concurrency)),
         held: Arc::default(),
+        handling: UnderWay::default(),
+        full_downstream: watch_channel::Sender::new(None),
         solitude: RwLock::new(()),
         give_up: CancellationToken::new(),
         handler,

@@ -27,7 +27,7 @@ pub(crate) async fn read<H: Handler>(engine: Arc<Engine<H>>, lane: usize) {
             Ok(deliveries) => {
                 pace = breaker::pace();
                 let entries = hold(&engine, lane, deliveries, slots);
-                dispatch(&engine, entries);
+                take_in(&engine, entries).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "reading failed");
@@ -69,10 +69,12 @@ fn hold<H: Handler>(
         .collect()
 }
 
-fn dispatch<H: Handler>(engine: &Arc<Engine<H>>, entries: Vec<Entry>) {
+/// Waits until the entries are loaded and their jobs started. Meanwhile the next ones gather in the stream, so that a
+/// busy worker reads and loads in larger groups.
+async fn take_in<H: Handler>(engine: &Arc<Engine<H>>, entries: Vec<Entry>) {
     if !entries.is_empty() {
         crate::failpoint::reach("read");
-        tokio::spawn(intake::take_in(Arc::clone(engine), entries));
+        Box::pin(intake::take_in(engine, entries)).await;
     }
 }
 
@@ -114,7 +116,7 @@ pub(crate) async fn take_over<H: Handler>(engine: Arc<Engine<H>>, lane: usize) {
             }
             cursor = claimed.cursor;
             let entries = hold(&engine, lane, claimed.deliveries, slots);
-            dispatch(&engine, entries);
+            take_in(&engine, entries).await;
             if cursor == "0-0" {
                 break;
             }

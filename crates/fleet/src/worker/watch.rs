@@ -1,7 +1,6 @@
 //! The clocks of a worker: renewing what is held, promoting what is due, measuring what waits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Engine;
@@ -11,8 +10,8 @@ use crate::Handler;
 const PROMOTED: usize = 256;
 /// How often due retries are promoted.
 const PROMOTION: Duration = Duration::from_millis(200);
-/// How often backlogs are measured.
-const MEASUREMENT: Duration = Duration::from_millis(500);
+/// How often backlogs are measured: the longest that a full stream goes unnoticed.
+const MEASUREMENT: Duration = Duration::from_millis(250);
 
 fn ticks(every: Duration) -> tokio::time::Interval {
     let mut ticks = tokio::time::interval(every);
@@ -63,7 +62,7 @@ async fn promoted(lane: &streams::Lane) -> Result<usize, streams::Error> {
     promoted
 }
 
-/// Measures this worker's streams for the metrics.
+/// Measures this worker's streams for the metrics, and whether a stream that its steps lead to is full.
 pub(crate) async fn measure<H: Handler>(engine: Arc<Engine<H>>) {
     let mut ticks = ticks(MEASUREMENT);
     let (metrics, labels) = (engine.process.metrics.clone(), engine.labels());
@@ -80,32 +79,25 @@ pub(crate) async fn measure<H: Handler>(engine: Arc<Engine<H>>) {
             }
             Err(error) => tracing::debug!(%error, "the backlog could not be measured"),
         }
-    }
-}
-
-/// Waits while a stream that this worker's steps lead to is over its high-water mark. Only later worker types count:
-/// waiting for an earlier one, or for itself, would let loops lock up. Cancel-safe.
-pub(crate) async fn downstream_has_room<H: Handler>(engine: &Engine<H>) {
-    static TOLD: AtomicBool = AtomicBool::new(false);
-    loop {
-        match full_downstream(engine).await {
-            None => {
-                TOLD.store(false, Ordering::Relaxed);
-                return;
-            }
-            Some(worker) => {
-                if !TOLD.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(
-                        worker,
-                        "reading pauses: the stream downstream is over its high-water mark"
-                    );
-                }
-                tokio::time::sleep(MEASUREMENT).await;
-            }
+        let full = full_downstream(&engine).await;
+        if let Some(worker) = &full
+            && engine.full_downstream.borrow().is_none()
+        {
+            tracing::warn!(worker, "reading pauses: the stream downstream is over its high-water mark");
         }
+        engine.full_downstream.send_replace(full);
     }
 }
 
+/// Waits while a stream that this worker's steps lead to was over its high-water mark when it was last measured.
+/// Cancel-safe.
+pub(crate) async fn downstream_has_room<H: Handler>(engine: &Engine<H>) {
+    // The sender lives in the engine, so waiting cannot fail.
+    drop(engine.full_downstream.subscribe().wait_for(Option::is_none).await);
+}
+
+/// The first full stream downstream. Only later worker types count: waiting for an earlier one, or for itself, would
+/// let loops lock up.
 async fn full_downstream<H: Handler>(engine: &Engine<H>) -> Option<String> {
     let own = streams::order_of(H::WORKER)?;
     for worker in engine.workflows.led_to_by(H::WORKER).await {

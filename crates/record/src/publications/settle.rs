@@ -208,9 +208,7 @@ impl Chain {
         actor: &Actor,
     ) -> Result<(), Error> {
         let (run, row) = (self.run, &self.row);
-        let digest = |column: &str| {
-            row.get::<Option<&[u8]>, _>(column).and_then(Sha256Digest::from_slice)
-        };
+        let digest = |column: &str| row.get::<Option<&[u8]>, _>(column).and_then(Sha256Digest::from_slice);
         let head = digest("chain_head")
             .ok_or_else(|| Error::unreadable(format_args!("run {run}"), "its chain head is no SHA-256"))?;
         let link = ProvenanceEntry {
