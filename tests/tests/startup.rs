@@ -72,11 +72,23 @@ async fn missing_servers_are_told_with_the_remedy() {
         let unset = ended(servers.folder(), name, &[]).await;
         assert_refused(name, &unset, 64, &["database.url", "tidemill up"]);
         let no_redis = ["--redis-url", "redis://127.0.0.1:1", "--database-url", &database];
-        assert_refused(name, &ended(servers.folder(), name, &no_redis).await, 69, &["Redis"]);
+        assert_refused(
+            name,
+            &ended(servers.folder(), name, &no_redis).await,
+            69,
+            &["Redis cannot be reached", "redis.url"],
+        );
         let no_database = ["--redis-url", &redis, "--database-url", "postgres://x@127.0.0.1:1/x"];
-        assert_refused(name, &ended(servers.folder(), name, &no_database).await, 69, &["record"]);
+        assert_refused(
+            name,
+            &ended(servers.folder(), name, &no_database).await,
+            69,
+            &["PostgreSQL cannot be reached", "refused", "database.url"],
+        );
         let nonsense = ["--redis-url", "what", "--database-url", &database];
-        assert_refused(name, &ended(servers.folder(), name, &nonsense).await, 69, &["Redis URL"]);
+        assert_refused(name, &ended(servers.folder(), name, &nonsense).await, 64, &["redis.url"]);
+        let nonsense = ["--redis-url", &redis, "--database-url", "what"];
+        assert_refused(name, &ended(servers.folder(), name, &nonsense).await, 64, &["database.url"]);
     }
 }
 

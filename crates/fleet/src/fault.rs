@@ -42,6 +42,7 @@ impl From<record::Error> for Fault {
     fn from(error: record::Error) -> Self {
         match &error {
             record::Error::Unreadable { .. } => Self::bug(error.to_string()),
+            record::Error::Url(_) => Self::usage(error.to_string()),
             _ => Self::unavailable(error.to_string()),
         }
     }
@@ -49,6 +50,9 @@ impl From<record::Error> for Fault {
 
 impl From<streams::Error> for Fault {
     fn from(error: streams::Error) -> Self {
-        Self::unavailable(error.to_string())
+        match &error {
+            streams::Error::Url(_) => Self::usage(error.to_string()),
+            _ => Self::unavailable(error.to_string()),
+        }
     }
 }

@@ -3,11 +3,15 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::Connection;
 
 use crate::Error;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// How long a connection may take to be had.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// The schema version that this build reads and writes.
 pub const SCHEMA_VERSION: i64 = 1;
@@ -22,15 +26,21 @@ impl Record {
     /// Opens a pool of at most `connections`; the first connection is made now.
     ///
     /// # Errors
-    /// [`Error::Sql`] where the URL is wrong or nobody answers within 10 s. Unavailable.
+    /// [`Error::Url`]: permanent. [`Error::Unreachable`] where the server refuses or nobody answers within 10 s:
+    /// unavailable.
     pub async fn connect(url: &str, connections: u32) -> Result<Self, Error> {
+        let unreachable = |why: &dyn std::fmt::Display| Error::Unreachable(why.to_string());
         let options = PgConnectOptions::from_str(url)
-            .map_err(Error::sql("the database URL"))?
+            .map_err(|e| Error::Url(e.to_string()))?
             .application_name("tidemill")
             .statement_cache_capacity(200);
+        // The pool would try again for as long as it may, and then say no more than that it took too long.
+        let first = tokio::time::timeout(CONNECT, PgConnection::connect_with(&options)).await;
+        let first = first.map_err(|_| unreachable(&format_args!("no answer within {CONNECT:?}")))?;
+        first.map_err(|e| unreachable(&e))?.close().await.map_err(|e| unreachable(&e))?;
         let pool = PgPoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(Duration::from_secs(10))
+            .acquire_timeout(CONNECT)
             .test_before_acquire(false)
             .connect_with(options)
             .await

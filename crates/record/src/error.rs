@@ -24,6 +24,12 @@ pub enum Error {
         /// What came back.
         source: sqlx::Error,
     },
+    /// The URL is none.
+    #[error("database.url cannot be used: {0}; write it as postgres://user@host/database")]
+    Url(String),
+    /// No first connection could be made.
+    #[error("PostgreSQL cannot be reached: {0}; check that it runs and that database.url names it")]
+    Unreachable(String),
     /// A migration failed or the schema is of another version.
     #[error("{0}")]
     Schema(String),
@@ -52,7 +58,13 @@ impl Error {
     /// What the failure wants. Classes from the PostgreSQL manual, appendix A.
     #[must_use]
     pub fn handling(&self) -> Handling {
-        let Self::Sql { source, .. } = self else { return Handling::Bug };
+        let source = match self {
+            Self::Sql { source, .. } => source,
+            Self::Unreachable(_) => return Handling::RetryGroup,
+            Self::Url(_) | Self::Schema(_) | Self::Unfit(_) | Self::Unreadable { .. } => {
+                return Handling::Bug;
+            }
+        };
         match source {
             sqlx::Error::Database(error) => match error.code().as_deref() {
                 Some("25006") => Handling::RetryGroup,

@@ -38,9 +38,9 @@ impl Streams {
     /// Connects, and refuses a Redis that is too old or that evicts.
     ///
     /// # Errors
-    /// [`Error::Unfit`]: permanent. [`Error::Connection`]: unavailable.
+    /// [`Error::Url`], [`Error::Unfit`]: permanent. [`Error::Unreachable`]: unavailable.
     pub async fn connect(url: &str, names: StreamNames) -> Result<Self, Error> {
-        let wrong = |e: redis::RedisError| Error::Unfit(format!("the Redis URL cannot be used: {e}"));
+        let wrong = |e: redis::RedisError| Error::Url(e.to_string());
         let info = url.into_connection_info().map_err(wrong)?;
         // Nagle's algorithm would hold small commands back.
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
@@ -57,7 +57,11 @@ impl Streams {
             .build()
             .map_err(|e| Error::Unfit(format!("the connection pool cannot be made: {e}")))?;
         let streams = Self { inner: Arc::new(Inner { client, pool, names, scripts: Scripts::new() }) };
-        streams.check().await?;
+        streams.check().await.map_err(|error| match error {
+            Error::Redis { source, .. } => Error::Unreachable(source.to_string()),
+            Error::Connection { why, .. } => Error::Unreachable(why),
+            error => error,
+        })?;
         Ok(streams)
     }
 

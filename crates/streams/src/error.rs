@@ -21,6 +21,12 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// The URL is none.
+    #[error("redis.url cannot be used: {0}; write it as redis://host:6379")]
+    Url(String),
+    /// No first connection could be made, or the server refused the first command.
+    #[error("Redis cannot be reached: {0}; check that it runs and that redis.url names it")]
+    Unreachable(String),
     /// The server is not fit for use: too old, or it evicts. Permanent: a person must act.
     #[error("{0}")]
     Unfit(String),
@@ -46,8 +52,10 @@ impl Error {
     #[must_use]
     pub fn class(&self) -> RetryClass {
         match self {
-            Self::Redis { .. } | Self::Connection { .. } => RetryClass::Unavailable,
-            Self::Unfit(_) | Self::Answer { .. } | Self::UnknownWorker(_) => RetryClass::Permanent,
+            Self::Redis { .. } | Self::Connection { .. } | Self::Unreachable(_) => RetryClass::Unavailable,
+            Self::Url(_) | Self::Unfit(_) | Self::Answer { .. } | Self::UnknownWorker(_) => {
+                RetryClass::Permanent
+            }
         }
     }
 

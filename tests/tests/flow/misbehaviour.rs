@@ -66,7 +66,7 @@ async fn of_a_group_of_256_the_row_that_postgres_refuses_fails_alone() {
     assert_eq!(dead.len(), 1, "{dead:?}");
     assert_eq!(dead[0].request_id, "refused");
     assert!(dead[0].reason.contains("the record refuses"), "{}", dead[0].reason);
-    assert_eq!(dead[0].attempt, 1, "what PostgreSQL refuses for good is not tried again");
+    assert_eq!(dead[0].attempt, 0, "what PostgreSQL refuses for good is not tried again");
     fleet.assert_consistent().await;
 }
 
