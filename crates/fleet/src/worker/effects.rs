@@ -62,12 +62,16 @@ async fn perform<H: Handler>(
         return postpone(engine, work, "the claim grew too old before it was sent".to_owned(), MARGIN);
     }
     let sending = engine.handler.perform(&job, &effect, row.publication_key);
-    let result =
-        tokio::time::timeout(effect.timeout, sending).await.unwrap_or_else(|_| EffectResult::Unknown {
-            reason: format!("{} did not answer within {:?}", effect.outlet, effect.timeout),
-        });
+    let result = tokio::time::timeout(effect.timeout, sending).await;
     crate::failpoint::reach("performed");
-    settle(engine, work, report, &effect, row, result).await;
+    match result {
+        Ok(result) => settle(engine, work, report, &effect, row, result).await,
+        // It may still arrive until the deadline; who finds the row after that asks the outlet.
+        Err(_) => {
+            let reason = format!("{} did not answer within {:?}", effect.outlet, effect.timeout);
+            postpone(engine, work, reason, deadline.saturating_duration_since(Instant::now()));
+        }
+    }
 }
 
 /// A row of the same key is there: what it says decides; nobody sends blindly.
@@ -125,7 +129,8 @@ async fn ask<H: Handler>(
         Ok(Known::CannotTell) | Err(_) => row.resend,
     };
     if !resend {
-        let reason = format!("its sender died, and {} cannot say whether it has it", effect.outlet);
+        let reason =
+            format!("nobody saw its sending end, and {} cannot say whether it has it", effect.outlet);
         return settle(engine, work, report, &effect, row, EffectResult::Unknown { reason }).await;
     }
     let deadline = effect.timeout + MARGIN;

@@ -79,7 +79,9 @@ async fn run<H: Handler>(engine: Arc<Engine<H>>, work: Work) {
 async fn handle<H: Handler>(engine: &Arc<Engine<H>>, work: Work) {
     let job = match context(&work) {
         Ok(job) => job,
-        Err(reason) if work.admission.is_some() => return intake::bury(engine, work.entry, reason).await,
+        Err(reason) if work.admission.is_some() => {
+            return Box::pin(intake::bury(engine, work.entry, reason)).await;
+        }
         Err(reason) => {
             return engine.finish(work, Happening::Outcome(Outcome::Failed(Failure::permanent(reason))));
         }
@@ -104,7 +106,9 @@ async fn handle<H: Handler>(engine: &Arc<Engine<H>>, work: Work) {
         Err(_) => Outcome::Failed(Failure::transient(format!("the handler did not end within {deadline:?}"))),
     };
     match outcome {
-        Outcome::Plan(report, effect) => effects::carry_out(engine, work, job, report, effect).await,
+        Outcome::Plan(report, effect) => {
+            Box::pin(effects::carry_out(engine, work, job, report, effect)).await;
+        }
         outcome => engine.finish(work, Happening::Outcome(outcome)),
     }
 }
