@@ -9,10 +9,10 @@ use fleet::config::Overrides;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::{Demo, Gateway};
-use crate::client::{Client, LocalFleet};
+use crate::client::Client;
 use crate::ingest::{self, Sent};
 use crate::table;
-use crate::up::LocalFleetRun;
+use crate::up::{self, LocalFleetRun};
 
 /// How long the samples may take; a laptop needs seconds.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -177,7 +177,9 @@ fn empty(folder: &Path) -> Result<(), Fault> {
             folder.display()
         )));
     }
-    if LocalFleet::read(folder).is_none() && folder.exists() {
+    if folder.exists() {
+        let _lock = up::lock(folder)?;
+        local::PrivatePostgres::erase(&folder.join("postgres")).map_err(|e| Fault::usage(e.to_string()))?;
         std::fs::remove_dir_all(folder)
             .map_err(|e| Fault::usage(format!("{} cannot be emptied: {e}", folder.display())))?;
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::unistd::{Uid, User};
 
 use crate::Error;
-use crate::server::{READY, Signal, find, log_tail, private_folder, reachable, short_name, socket_folder};
+use crate::server::{READY, Signal, find, log_tail, private_folder, reachable, socket_folder};
 use crate::spawn::{Supervised, start, with_death_signal};
 
 /// How a private PostgreSQL runs.
@@ -57,6 +57,18 @@ impl PrivatePostgres {
         postgres.wait_ready().await?;
         postgres.create_database("tidemill")?;
         Ok(postgres)
+    }
+
+    /// Removes the data of a server that does not run, wherever it stands.
+    ///
+    /// # Errors
+    /// [`Error::Folder`].
+    pub fn erase(folder: &Path) -> Result<(), Error> {
+        let base = noted(folder);
+        for path in base.as_deref().into_iter().chain([folder]).filter(|path| path.exists()) {
+            std::fs::remove_dir_all(path).map_err(Error::folder(path))?;
+        }
+        Ok(())
     }
 
     /// The URL of its database `tidemill`.
@@ -171,9 +183,7 @@ impl Place {
         let user = if Uid::effective().is_root() { other_user() } else { None };
         // Another user may not be let through to the folder: then the data stands where everyone may pass.
         let base = match &user {
-            Some(user) if !reachable(&folder.join("x"), user.uid.as_raw()) => {
-                PathBuf::from("/var/tmp").join(format!("tidemill-{}", short_name(&folder)))
-            }
+            Some(user) if !reachable(&folder.join("x"), user.uid.as_raw()) => elsewhere(&folder)?,
             _ => folder,
         };
         let sockets = socket_folder(&base, SOCKET);
@@ -233,12 +243,7 @@ impl Place {
             .open(&self.log)
             .map_err(Error::folder(&self.log))?;
         let again = log.try_clone().map_err(Error::folder(&self.log))?;
-        // A server that was killed leaves its lock file; the process it names may be anyone by now. Nobody else uses
-        // the folder: the fleet's own lock sees to that.
-        let stale = self.data.join("postmaster.pid");
-        if stale.exists() && !self.is_served() {
-            std::fs::remove_file(&stale).map_err(Error::folder(&stale))?;
-        }
+        self.remove_stale_lock()?;
         let mut command = self.command("postgres", "INT");
         command.arg("-D").arg(&self.data).arg("-k").arg(&self.sockets).args(["-h", ""]);
         let durable = if options.durable { "on" } else { "off" };
@@ -252,9 +257,40 @@ impl Place {
         start(command, "postgres")
     }
 
-    fn is_served(&self) -> bool {
-        std::os::unix::net::UnixStream::connect(self.sockets.join(SOCKET)).is_ok()
+    /// A server that was killed leaves its lock file. PostgreSQL sees by itself that the process it names is gone, but
+    /// not that it is another program's by now. While it may be a server's the file stays: it guards against two.
+    fn remove_stale_lock(&self) -> Result<(), Error> {
+        let lock = self.data.join("postmaster.pid");
+        let Ok(text) = std::fs::read_to_string(&lock) else { return Ok(()) };
+        let holder = text.lines().next().unwrap_or_default();
+        match std::fs::read_to_string(format!("/proc/{holder}/comm")) {
+            Ok(program) if program.trim() != "postgres" => {
+                std::fs::remove_file(&lock).map_err(Error::folder(&lock))
+            }
+            _ => Ok(()),
+        }
     }
+}
+
+/// Where the data stands that cannot stand in `folder`, which keeps the path.
+const ELSEWHERE: &str = "elsewhere";
+
+fn elsewhere(folder: &Path) -> Result<PathBuf, Error> {
+    let note = folder.join(ELSEWHERE);
+    if let Some(path) = noted(folder) {
+        return Ok(path);
+    }
+    let path = tempfile::Builder::new()
+        .prefix("tidemill-")
+        .tempdir_in("/var/tmp")
+        .map_err(Error::folder(Path::new("/var/tmp")))?
+        .keep();
+    std::fs::write(&note, path.display().to_string()).map_err(Error::folder(&note))?;
+    Ok(path)
+}
+
+fn noted(folder: &Path) -> Option<PathBuf> {
+    std::fs::read_to_string(folder.join(ELSEWHERE)).ok().map(PathBuf::from)
 }
 
 fn other_user() -> Option<User> {

@@ -1,6 +1,7 @@
 //! `tidemill up`: a local fleet, with servers of its own where no URL is given.
 
 mod processes;
+mod restarts;
 mod servers;
 mod status;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use fleet::Fault;
 use fleet::config::{Overrides, Settings};
 use record::Record;
+use streams::StreamNames;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Up;
@@ -30,6 +32,7 @@ pub(crate) struct LocalFleetRun {
     pub(crate) folder: PathBuf,
     pub(crate) known: LocalFleet,
     pub(crate) token: String,
+    names: StreamNames,
     servers: Servers,
     processes: Processes,
     _lock: File,
@@ -90,7 +93,15 @@ impl LocalFleetRun {
         environment.push(("TIDEMILL_DATABASE__URL".to_owned(), servers.database_url.clone()));
         let processes =
             Processes::start(&folder, overrides, &environment, &scale, settings.shared.worker.grace)?;
-        let mut fleet = Self { folder, known, token, servers, processes, _lock: lock };
+        let mut fleet = Self {
+            folder,
+            known,
+            token,
+            names: settings.shared.streams.clone(),
+            servers,
+            processes,
+            _lock: lock,
+        };
         fleet.processes.ready(&fleet.known.gateway).await?;
         let text = serde_json::to_vec_pretty(&fleet.known).map_err(|e| Fault::bug(e.to_string()))?;
         secret_file(&fleet.folder.join(LocalFleet::FILE), &text)?;
@@ -99,23 +110,30 @@ impl LocalFleetRun {
 
     /// Keeps the fleet running until it is told to stop, or until it cannot go on.
     async fn supervise(&mut self) -> Option<Fault> {
-        let mut status = Status::new(&self.known).await;
+        let mut status = Status::new(&self.known, self.names.clone()).await;
         let (Ok(mut interrupt), Ok(mut terminate)) =
             (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
         else {
             return Some(Fault::bug("signals cannot be watched"));
         };
         loop {
-            tokio::select! {
+            let fault = tokio::select! {
                 _ = interrupt.recv() => return None,
                 _ = terminate.recv() => return None,
-                () = tokio::time::sleep(std::time::Duration::from_millis(200)) => {}
-            }
-            if let Some(fault) = self.processes.tend().or_else(|| self.servers.tend()) {
-                return Some(fault);
+                fault = self.tend() => fault,
+            };
+            if fault.is_some() {
+                return fault;
             }
             status.show(&self.processes.counts()).await;
         }
+    }
+
+    /// Restarts what died, a little later.
+    async fn tend(&mut self) -> Option<Fault> {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        self.servers.tend().await;
+        self.processes.tend()
     }
 
     /// Stops in order: the gateway, the workers, the servers. A second Ctrl-C stops at once.
@@ -162,7 +180,8 @@ fn private(folder: &Path) -> Result<(), Fault> {
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711)).map_err(wrong)
 }
 
-fn lock(folder: &Path) -> Result<File, Fault> {
+/// Keeps other fleets off the folder, as long as the file is open.
+pub(crate) fn lock(folder: &Path) -> Result<File, Fault> {
     let path = folder.join("lock");
     let wrong = |e: std::io::Error| Fault::usage(format!("{} cannot be used: {e}", path.display()));
     let file =

@@ -9,11 +9,8 @@ use fleet::{Fault, FaultKind};
 use local::{Signal, Supervised, spawn_supervised};
 
 use super::NAMES;
+use super::restarts::Restarts;
 
-/// A process that ran this long begins its backoff anew.
-const SETTLED: Duration = Duration::from_secs(30);
-/// The longest pause before a restart.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long the gateway may take to answer at first.
 const READY: Duration = Duration::from_secs(60);
 
@@ -32,9 +29,7 @@ struct Member {
     environment: Vec<(String, String)>,
     log: PathBuf,
     process: Option<Supervised>,
-    started: Instant,
-    deaths: u32,
-    restart_at: Option<Instant>,
+    restarts: Restarts,
 }
 
 impl Processes {
@@ -61,9 +56,7 @@ impl Processes {
                     environment: environment.to_vec(),
                     log: folder.join("logs").join(format!("{name}-{number}.log")),
                     process: None,
-                    started: Instant::now(),
-                    deaths: 0,
-                    restart_at: None,
+                    restarts: Restarts::new(),
                 };
                 member.launch()?;
                 members.push(member);
@@ -151,28 +144,25 @@ impl Member {
         })
         .map_err(|e| Fault::unavailable(e.to_string()))?;
         self.process = Some(process);
-        self.started = Instant::now();
-        self.restart_at = None;
+        self.restarts.started();
         Ok(())
     }
 
     fn tend(&mut self) -> Option<Fault> {
-        if let Some(at) = self.restart_at {
-            return if Instant::now() >= at { self.launch().err() } else { None };
+        if self.restarts.waits() {
+            return if self.restarts.is_due() { self.launch().err() } else { None };
         }
         let status = self.process.as_mut()?.ended()?;
         self.process = None;
         if status.code() == Some(FaultKind::Usage as i32) {
             return Some(Fault::usage(format!("{} will not start: {}", self.name, last_words(&self.log))));
         }
-        self.deaths = if self.started.elapsed() > SETTLED { 1 } else { self.deaths + 1 };
-        let pause = Duration::from_millis(250).saturating_mul(1 << self.deaths.min(8)).min(LONGEST_PAUSE);
+        let pause = self.restarts.died();
         eprintln!(
             "{} ended ({status}); started again in {pause:?}. Its log: {}",
             self.name,
             self.log.display()
         );
-        self.restart_at = Some(Instant::now() + pause);
         None
     }
 }

@@ -6,11 +6,13 @@ use fleet::Fault;
 use fleet::config::Settings;
 use local::{PostgresOptions, PrivatePostgres, PrivateRedis, RedisOptions};
 
+use super::restarts::Restarts;
+
 pub(super) struct Servers {
     pub(super) redis_url: String,
     pub(super) database_url: String,
-    redis: Option<PrivateRedis>,
-    postgres: Option<PrivatePostgres>,
+    redis: Option<(PrivateRedis, Restarts)>,
+    postgres: Option<(PrivatePostgres, Restarts)>,
 }
 
 impl Servers {
@@ -23,7 +25,7 @@ impl Servers {
             let options = RedisOptions { folder: folder.join("redis"), appendonly: true, extra: vec![] };
             let redis = PrivateRedis::start(options).await.map_err(fault)?;
             let url = redis.url();
-            (Some(redis), url)
+            (Some((redis, Restarts::new())), url)
         };
         let (postgres, database_url) = if shared.database.url.is_some() || shared.database.url_file.is_some()
         {
@@ -32,31 +34,50 @@ impl Servers {
             let options = PostgresOptions { folder: folder.join("postgres"), durable: true, extra: vec![] };
             let postgres = PrivatePostgres::start(options).await.map_err(fault)?;
             let url = postgres.url();
-            (Some(postgres), url)
+            (Some((postgres, Restarts::new())), url)
         };
         Ok(Self { redis_url, database_url, redis, postgres })
     }
 
-    /// A fault where one of the fleet's own servers has ended.
-    pub(super) fn tend(&mut self) -> Option<Fault> {
-        let ended = |name: &str| {
-            Some(Fault::unavailable(format!("the private {name} ended; its log is in the fleet's folder")))
-        };
-        if self.redis.as_mut().is_some_and(PrivateRedis::has_ended) {
-            return ended("redis-server");
+    /// Restarts those of the fleet's own servers that died. They answer at the same address.
+    pub(super) async fn tend(&mut self) {
+        if let Some((redis, restarts)) = &mut self.redis {
+            notice("redis-server", redis.has_ended(), restarts);
+            if restarts.is_due() {
+                report("redis-server", redis.restart().await, restarts);
+            }
         }
-        if self.postgres.as_mut().is_some_and(PrivatePostgres::has_ended) {
-            return ended("PostgreSQL");
+        if let Some((postgres, restarts)) = &mut self.postgres {
+            notice("PostgreSQL", postgres.has_ended(), restarts);
+            if restarts.is_due() {
+                report("PostgreSQL", postgres.restart().await, restarts);
+            }
         }
-        None
     }
 
     pub(super) async fn stop(&mut self) {
-        if let Some(postgres) = &mut self.postgres {
+        if let Some((postgres, _)) = &mut self.postgres {
             postgres.stop().await;
         }
-        if let Some(redis) = &mut self.redis {
+        if let Some((redis, _)) = &mut self.redis {
             redis.stop().await;
+        }
+    }
+}
+
+fn notice(name: &str, ended: bool, restarts: &mut Restarts) {
+    if ended && !restarts.waits() {
+        let pause = restarts.died();
+        eprintln!("the private {name} ended; started again in {pause:?}");
+    }
+}
+
+fn report(name: &str, started: Result<(), local::Error>, restarts: &mut Restarts) {
+    match started {
+        Ok(()) => restarts.started(),
+        Err(error) => {
+            let pause = restarts.died();
+            eprintln!("the private {name} does not start: {error}; tried again in {pause:?}");
         }
     }
 }
