@@ -115,10 +115,12 @@ impl Policy {
         let mut add = |rule: String, detail: &str| {
             found.push(Violation { rule, detail: detail.trim().chars().take(120).collect() });
         };
+        // A claim may run over the end of a paragraph, and `.` matches no line break.
+        let body = content.body.replace('\n', " ");
         let raw = [
             content.title.as_str(),
             &content.summary,
-            &content.body,
+            &body,
             content.url.as_deref().unwrap_or_default(),
             &content.tags.join("\n"),
         ]
@@ -201,6 +203,8 @@ mod tests {
     #[test]
     fn claims_sources_and_languages_are_found() {
         assert_eq!(policy().evaluate(&content("It cures every ill"), "s")[0].rule, "claim:cure");
+        let parted = policy().evaluate(&content("It cures\nevery ill"), "s");
+        assert_eq!(parted[0].rule, "claim:cure", "a paragraph's end hides nothing");
         assert_eq!(policy().evaluate(&content("x"), "spam-7")[0].rule, "forbidden_source:spam-*");
         let foreign = Content { language: "xx".to_owned(), ..content("x") };
         assert_eq!(policy().evaluate(&foreign, "s")[0].rule, "language:xx");

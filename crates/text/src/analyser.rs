@@ -24,12 +24,12 @@ pub struct Source<'a> {
     pub language: Option<&'a str>,
 }
 
-/// What was found. No text in it has a control character (so no line break either), and all of it is NFC.
+/// What was found. No text in it has a control character but the line breaks of `text`, and all of it is NFC.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Analysis {
     /// The title: the source's, else the page's own, else the beginning of the text.
     pub title: String,
-    /// Plain text on a single line, at most `max_chars` characters. Never empty.
+    /// Plain text, a paragraph a line, at most `max_chars` characters. Never empty.
     pub text: String,
     /// A few sentences of the text, at most 400 characters.
     pub summary: String,
@@ -95,26 +95,26 @@ impl Analyser {
         let whole = readable.blocks.join(" ");
         let title = readable.title.take().unwrap_or_else(|| made_title(&readable.blocks));
         let fingerprint = fingerprint::of(&title, &whole);
-        let (text, blocks) = cut(whole, &readable.blocks, self.config.max_chars);
+        let (flat, blocks) = cut(whole, &readable.blocks, self.config.max_chars);
         readable.truncated |= blocks.is_some();
         let blocks = blocks.unwrap_or(readable.blocks);
 
         let sentences = sentences::split(blocks.iter().map(String::as_str));
-        let Language { code, certainty } = self.languages.of(&text, source.language);
-        let sentiment = sentiment::of(&text, &sentences);
-        let evidence = Evidence { language: certainty, text: &text, sentiments: &sentiment.sentences };
+        let Language { code, certainty } = self.languages.of(&flat, source.language);
+        let sentiment = sentiment::of(&flat, &sentences);
+        let evidence = Evidence { language: certainty, text: &flat, sentiments: &sentiment.sentences };
         Ok(Analysis {
             summary: summary::of(&sentences, code, self.config.summary_sentences),
             language: code.to_owned(),
             language_certainty: certainty,
             sentiment: sentiment.score,
-            topics: topics::of(&text, code, self.config.topics),
+            topics: topics::of(&flat, code, self.config.topics),
             toxicity_score: toxicity::of(sentences.iter().copied().chain([title.as_str()])),
             confidence: confidence::of(&evidence),
             sentences: sentences.len(),
             truncated: readable.truncated,
             title,
-            text,
+            text: blocks.join("\n"),
             fingerprint,
         })
     }
@@ -141,7 +141,7 @@ fn made_title(blocks: &[String]) -> String {
     summary::shorten(first.unwrap_or_default(), MAX_MADE_TITLE)
 }
 
-/// The text within `chars` characters, and its blocks where something had to be cut.
+/// The text within `chars` characters, on one line, and its blocks where something had to be cut.
 fn cut(text: String, blocks: &[String], chars: usize) -> (String, Option<Vec<String>>) {
     let Some((mut room, _)) = text.char_indices().nth(chars) else { return (text, None) };
     let mut kept = Vec::new();

@@ -45,9 +45,9 @@ fn very_short_and_garbled_posts_are_not_trusted() {
 fn a_snippet_loses_its_markup_and_keeps_its_words_apart() {
     let found =
         of("<p>One &amp; two<br>three</p><ul><li>four</li><li>five</ul><script>six</script>seven<b>teen</b>");
-    assert_eq!(found.text, "One & two three four five seventeen");
+    assert_eq!(found.text, "One & two\nthree\nfour\nfive\nseventeen");
     let table = of("<table><tr><td colspan=99999999>a</td><td>b</td></tr><tr><th>c</table><hr>d");
-    assert_eq!(table.text, "a b c d");
+    assert_eq!(table.text, "a b\nc\nd");
 }
 
 #[test]
