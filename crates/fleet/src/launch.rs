@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Overrides;
 use crate::{Fault, FaultKind, Metrics, Settings, admin, telemetry};
 
+/// Threads for blocking work, at most: it waits for cores and disks, and each thread keeps the stack it once used.
+const BLOCKING: usize = 32;
+
 /// What a running process has: cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Process {
@@ -78,10 +81,12 @@ where
     };
     // Every reqwest client needs a provider; a second installation, by a test, is no fault.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return exit(&binary, Err(Fault::bug(format!("no runtime: {error}")))),
-    };
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING).enable_all().build()
+        {
+            Ok(runtime) => runtime,
+            Err(error) => return exit(&binary, Err(Fault::bug(format!("no runtime: {error}")))),
+        };
     let result = runtime.block_on(Box::pin(live(name, version, flags, run)));
     // Blocking work that nobody waits for any more must not hold the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
