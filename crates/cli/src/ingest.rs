@@ -1,5 +1,7 @@
 //! `tidemill ingest`: events from a file to the gateway.
 
+use std::time::Duration;
+
 use fleet::Fault;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
@@ -11,6 +13,8 @@ use crate::client::Client;
 
 /// Events of one request.
 const BATCH: usize = 500;
+/// Pause where the gateway took a part of a batch only.
+const FULL: Duration = Duration::from_secs(1);
 /// Refusals that are told one by one.
 const TOLD: usize = 20;
 
@@ -68,7 +72,7 @@ pub(crate) async fn send(
     let broken = |e: std::io::Error| Fault::usage(format!("the input cannot be read: {e}"));
     let mut input = BufReader::new(input);
     let mut sent = Sent::default();
-    let (mut batch, mut numbers, mut number) = (Vec::new(), Vec::new(), 0);
+    let (mut batch, mut number) = (Vec::new(), 0);
     let mut line = Vec::new();
     while input.read_until(b'\n', &mut line).await.map_err(broken)? > 0 {
         number += 1;
@@ -77,21 +81,22 @@ pub(crate) async fn send(
             let mut whole = text;
             tokio::io::AsyncReadExt::read_to_end(&mut input, &mut whole).await.map_err(broken)?;
             for (index, item) in items(&whole)?.into_iter().enumerate() {
-                batch.push(item);
-                numbers.push(index + 1);
+                batch.push((index + 1, item));
             }
             break;
         }
         if text.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        batch.push(String::from_utf8_lossy(&text).trim_end().to_owned());
-        numbers.push(number);
+        batch.push((number, String::from_utf8_lossy(&text).trim_end().to_owned()));
         if batch.len() == BATCH {
-            flush(client, &mut batch, &mut numbers, &mut sent, bar).await?;
+            flush(client, std::mem::take(&mut batch), &mut sent, bar).await?;
         }
     }
-    flush(client, &mut batch, &mut numbers, &mut sent, bar).await?;
+    while !batch.is_empty() {
+        let rest = batch.split_off(batch.len().min(BATCH));
+        flush(client, std::mem::replace(&mut batch, rest), &mut sent, bar).await?;
+    }
     Ok(sent)
 }
 
@@ -114,34 +119,37 @@ fn items(bytes: &[u8]) -> Result<Vec<String>, Fault> {
     Ok(vec![flat(&one)])
 }
 
+/// Sends one batch; what the gateway has no room for is sent again after a while.
 async fn flush(
     client: &Client,
-    batch: &mut Vec<String>,
-    numbers: &mut Vec<usize>,
+    mut batch: Vec<(usize, String)>,
     sent: &mut Sent,
     bar: &ProgressBar,
 ) -> Result<(), Fault> {
-    if batch.is_empty() {
-        return Ok(());
-    }
-    for chunk in batch.chunks(BATCH).zip(numbers.chunks(BATCH)) {
-        let answer = client.send_lines(&chunk.0.join("\n")).await?;
+    while !batch.is_empty() {
+        let lines: Vec<&str> = batch.iter().map(|(_, line)| line.as_str()).collect();
+        let answer = client.send_lines(&lines.join("\n")).await?;
+        let mut again = Vec::new();
         for item in answer["items"].as_array().into_iter().flatten() {
-            let index = item["index"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+            let index = item["index"].as_u64().and_then(|n| usize::try_from(n).ok());
+            let Some((number, line)) = index.and_then(|index| batch.get(index)) else { continue };
             match &item["run_id"] {
                 Value::String(run) => {
                     sent.repeated += usize::from(item["created"] == Value::Bool(false));
                     sent.runs.push(run.clone());
                 }
+                _ if item["error"]["status"] == 429 => again.push((*number, line.clone())),
                 _ => {
                     let why = item["error"]["detail"].as_str().unwrap_or("refused").to_owned();
-                    sent.refused.push((chunk.1.get(index).copied().unwrap_or(0), why));
+                    sent.refused.push((*number, why));
                 }
             }
         }
-        bar.inc(u64::try_from(chunk.0.len()).unwrap_or(0));
+        bar.inc(u64::try_from(batch.len() - again.len()).unwrap_or(0));
+        batch = again;
+        if !batch.is_empty() {
+            tokio::time::sleep(FULL).await;
+        }
     }
-    batch.clear();
-    numbers.clear();
     Ok(())
 }

@@ -33,9 +33,7 @@ pub(crate) async fn accept(
     body: Body,
 ) -> Result<Response, Problem> {
     caller.must("ingest")?;
-    if app.intake.backlog() > app.config.high_water {
-        return Err(Problem::busy(app.config.retry_after));
-    }
+    room(&app)?;
     let mut batch = Batch::new(&app, &caller, &headers);
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if content_type.contains("ndjson") || content_type.contains("jsonl") {
@@ -59,6 +57,14 @@ pub(crate) async fn accept(
         batch.push(item.get().as_bytes()).await;
     }
     batch.answer().await
+}
+
+/// Refuses where the backlog is over its high-water mark.
+fn room(app: &App) -> Result<(), Problem> {
+    if app.intake.backlog() > app.config.high_water {
+        return Err(Problem::busy(app.config.retry_after));
+    }
+    Ok(())
 }
 
 /// A whole body; `None` where it is over the limit. The rest of a body that is too large is read and thrown away, up to
@@ -183,6 +189,8 @@ impl<'a> Batch<'a> {
 
     /// Checks an event and hands it to the lane.
     async fn submit(&self, bytes: &[u8]) -> Pending {
+        // A long request may fill the backlog by itself.
+        room(self.app)?;
         let event = NewEvent::parse(bytes).map_err(|e| Problem::bad_request(e.to_string()))?;
         let (tenant, source) = (self.caller.tenant(), event.source.as_str());
         let Some(intent) = self.app.intents.serving(tenant, source).await? else {

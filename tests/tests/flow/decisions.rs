@@ -103,6 +103,25 @@ async fn overrides_need_the_role_and_a_reason_and_other_tenants_find_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_sent_back_to_a_step_goes_on_from_there_and_is_asked_about_again() {
+    let (fleet, desk, escalation) = waiting().await;
+    let (status, answer) =
+        desk.post(&path(&escalation), json!({ "decision": "send_back", "step": "etl" })).await;
+    assert_eq!((status, &answer["step"]), (StatusCode::OK, &json!("etl")), "{answer}");
+    eventually("it is asked about again", async || {
+        let (_, listed) = desk.get("/v1/escalations").await;
+        listed["escalations"]
+            .as_array()
+            .is_some_and(|open| open.len() == 1 && open[0]["escalation_id"] != escalation["escalation_id"])
+    })
+    .await;
+    let (_, run) = desk.get(&format!("/v1/runs/{}", escalation["run_id"].as_str().unwrap())).await;
+    let etl = run["steps"].as_array().unwrap().iter().filter(|step| step["step"] == "etl");
+    assert_eq!(etl.count(), 2, "{run}");
+    fleet.assert_consistent().await;
+}
+
+#[tokio::test]
 async fn of_a_cancellation_and_a_decision_at_once_one_wins() {
     let (fleet, desk, escalation) = waiting().await;
     let run = format!("/v1/runs/{}/cancel", escalation["run_id"].as_str().unwrap());

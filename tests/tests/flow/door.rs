@@ -2,6 +2,7 @@
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use testkit::eventually;
 
 use crate::fleet::{Fleet, event};
 
@@ -141,6 +142,48 @@ async fn what_is_no_event_gets_a_reason_and_never_a_server_error() {
         "{answer}"
     );
     assert_eq!(fleet.runs().await.len(), 1);
+}
+
+#[tokio::test]
+async fn over_the_high_water_mark_events_are_sent_away_for_a_while() {
+    let mut fleet = Fleet::with(&[]).await;
+    fleet.start_with("gateway", &["gateway.high_water=5", "gateway.retry_after=3s"], &[]).await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let first: Vec<Value> = (0..10).map(body).collect();
+    assert_eq!(desk.post("/v1/events", json!(first)).await.1["accepted"], 10, "the mark is not reached yet");
+    eventually("the gateway has seen its backlog", async || {
+        desk.post("/v1/events", body(20)).await.0 == StatusCode::TOO_MANY_REQUESTS
+    })
+    .await;
+    let request = desk.http.post(format!("{}/v1/events", desk.url)).bearer_auth(&desk.token).json(&body(20));
+    assert_eq!(request.send().await.unwrap().headers()["retry-after"], "3");
+    let before = fleet.runs().await.len();
+    for worker in ["etl", "embedding", "judge", "publisher"] {
+        fleet.start(worker).await;
+    }
+    eventually("there is room again", async || {
+        desk.post("/v1/events", body(30)).await.0 == StatusCode::ACCEPTED
+    })
+    .await;
+    fleet.settled(before + 1).await;
+    fleet.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn a_long_request_is_taken_up_to_the_high_water_mark() {
+    let mut fleet = Fleet::with(&[]).await;
+    fleet.start_with("gateway", &["gateway.high_water=50"], &[]).await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let lines: Vec<String> = (0..20_000).map(|number| body(number).to_string()).collect();
+    let (status, answer) = desk.send("POST", "/v1/events", "application/x-ndjson", lines.join("\n")).await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    let items = answer["items"].as_array().unwrap();
+    let full = items.iter().filter(|item| item["error"]["status"] == 429).count();
+    assert!(
+        full > 0 && full + answer["accepted"].as_u64().unwrap() as usize == 20_000,
+        "{full} were sent away"
+    );
+    assert_eq!(fleet.runs().await.len(), answer["accepted"].as_u64().unwrap() as usize);
 }
 
 #[tokio::test]
