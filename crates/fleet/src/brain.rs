@@ -1,8 +1,8 @@
 //! Asking a job's brain, and its outlet. Builds for the benchmark and for tests put a stand-in before it; released builds have none.
 
-use model::{Effect, Failure, Outcome, Sha256Digest};
+use model::{Effect, Failure, Known, Outcome, Sha256Digest};
 
-use crate::{Handler, JobContext, Known};
+use crate::{Handler, JobContext};
 
 /// Asks the handler, or the stand-in of this build.
 pub(crate) async fn ask<H: Handler>(handler: &H, job: &JobContext) -> Outcome {

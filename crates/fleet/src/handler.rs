@@ -1,10 +1,13 @@
 //! The contract between the runtime and a brain. `docs/worker-contract.md` says it in MUST and SHOULD.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use model::{Effect, EffectResult, EmbeddingRecord, Failure, Outcome, RunId, Sha256Digest, StoredContent};
+use model::{
+    Effect, EffectResult, EmbeddingRecord, Failure, Known, Outcome, RunId, Sha256Digest, StoredContent,
+};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -57,20 +60,6 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
-/// What an outlet knows of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Known {
-    /// It has it, under its own reference.
-    Delivered {
-        /// The outlet's own reference.
-        reference: String,
-    },
-    /// It does not have it.
-    Absent,
-    /// It cannot be asked.
-    CannotTell,
-}
-
 /// One job as a handler sees it.
 #[derive(Debug, Clone)]
 pub struct JobContext {
@@ -88,6 +77,8 @@ pub struct JobContext {
     pub received_at: DateTime<Utc>,
     /// The step.
     pub step: String,
+    /// The step's options, from the workflow.
+    pub with: Arc<BTreeMap<String, serde_json::Value>>,
     /// Failures so far.
     pub attempt: i32,
     /// The planner's purpose.

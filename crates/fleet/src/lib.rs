@@ -20,7 +20,7 @@ mod workflows;
 
 pub use config::Settings;
 pub use fault::{Fault, FaultKind};
-pub use handler::{Handler, JobContext, Known, Needs};
+pub use handler::{Handler, JobContext, Needs};
 pub use intents::Intents;
 pub use launch::{Process, launch};
 pub use metrics::{JobLabels, Metrics};

@@ -13,6 +13,8 @@ pub enum RetryClass {
     RetryAfter(Duration),
     /// What this job needs is out, not the job's fault: tried again later, counting no attempt.
     Unavailable,
+    /// It is not the job's turn yet: tried again after this time, counting no attempt.
+    Later(Duration),
 }
 
 /// A handler's failure: its class and, in words, what failed with which input.
@@ -39,6 +41,11 @@ impl Failure {
     /// A failure that may pass after `delay`.
     pub fn retry_after(delay: Duration, reason: impl Into<String>) -> Self {
         Self { class: RetryClass::RetryAfter(delay), reason: reason.into() }
+    }
+
+    /// Nothing failed: the job's turn comes after `delay`.
+    pub fn later(delay: Duration, reason: impl Into<String>) -> Self {
+        Self { class: RetryClass::Later(delay), reason: reason.into() }
     }
 
     /// The outage of something this job needs.

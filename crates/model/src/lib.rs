@@ -18,7 +18,7 @@ pub use error::{Failure, RetryClass};
 pub use event::{EventError, NewEvent, Payload, SourceName};
 pub use ids::{DEFAULT_REGION, DEFAULT_TENANT, IdError, JobKey, RunId, enriched_trend_id};
 pub use outcome::{
-    Claims, Effect, EffectResult, EmbeddingRecord, EmbeddingStatus, EnrichedTrend, NearClaim, Outcome,
+    Claims, Effect, EffectResult, EmbeddingRecord, EmbeddingStatus, EnrichedTrend, Known, NearClaim, Outcome,
     Question, Report,
 };
 pub use provenance::{Actor, ChainLink, genesis, link_hash};

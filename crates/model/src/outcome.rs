@@ -152,11 +152,32 @@ pub enum EffectResult {
     },
     /// It failed before anything was sent: nothing went out.
     NotSent(Failure),
-    /// Nobody can say whether it went out.
+    /// It may have gone out, or may still: the outlet is asked once the claim's deadline has passed.
+    Unsettled {
+        /// What was seen.
+        reason: String,
+    },
+    /// Nobody can say whether it went out, and the outlet cannot be asked.
     Unknown {
         /// What is known.
         reason: String,
     },
+}
+
+/// What an outlet knows of a publication key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// It has it, under its own reference.
+    Delivered {
+        /// The outlet's own reference.
+        reference: String,
+    },
+    /// It does not have it.
+    Absent,
+    /// It cannot tell, but takes the same key only once: sending again does no harm.
+    Repeatable,
+    /// It cannot be asked.
+    CannotTell,
 }
 
 impl Report {

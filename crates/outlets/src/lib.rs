@@ -1,15 +1,35 @@
 //! Outlets: where approved content goes out.
 //!
-//! [`Outlet`] is the seam; [`Files`] writes posts and a feed to a folder. An outlet is called at most once per claim in
-//! the ledger; what it answers must be true: "rejected" and "not sent" mean that nothing went out.
+//! [`Outlet`] is the seam. An outlet is called at most once per claim in the ledger; what it answers must be true:
+//! "rejected" and "not sent" mean that nothing went out.
+//!
+//! | outlet        | sends to                                            | asked by key            |
+//! | ------------- | --------------------------------------------------- | ----------------------- |
+//! | [`Files`]     | a folder: Markdown, HTML and an Atom feed           | yes; de-duplicates      |
+//! | [`Webhook`]   | an address, signed after Standard Webhooks          | no; may de-duplicate    |
+//! | [`Wordpress`] | a WordPress site, through its REST API              | yes                     |
+//! | [`Email`]     | people, over SMTP                                   | no                      |
+//! | [`Mcp`]       | a tool of an MCP server                             | no; may de-duplicate    |
 
+mod email;
 mod files;
+mod http;
+mod mcp;
+mod secret;
+mod template;
+mod webhook;
+mod wordpress;
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
-use model::{Content, EffectResult, Failure, RunId, Sha256Digest};
+use model::{Content, EffectResult, Failure, Known, RunId, Sha256Digest};
 
+pub use email::{Email, EmailConfig, Security};
 pub use files::{Files, FilesConfig};
+pub use mcp::{Mcp, McpConfig};
+pub use secret::Secret;
+pub use webhook::{Webhook, WebhookConfig};
+pub use wordpress::{Status, Wordpress, WordpressConfig};
 
 /// One content on its way out.
 #[derive(Debug, Clone, Copy)]
@@ -26,20 +46,6 @@ pub struct Post<'a> {
     pub run: RunId,
     /// The event's source.
     pub source: &'a str,
-}
-
-/// What an outlet knows of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Known {
-    /// It has it.
-    Delivered {
-        /// Its own reference.
-        reference: String,
-    },
-    /// It does not have it.
-    Absent,
-    /// It cannot be asked.
-    CannotTell,
 }
 
 /// Sends posts.

@@ -1,7 +1,9 @@
 //! The section `publisher`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use outlets::{EmailConfig, FilesConfig, McpConfig, WebhookConfig, WordpressConfig};
 use serde::{Deserialize, Serialize};
 
 /// Where content is published.
@@ -10,15 +12,86 @@ use serde::{Deserialize, Serialize};
 pub struct Section {
     /// Stop before sending and record what would have been sent.
     pub dry_run: bool,
-    /// How long an outlet may take for one post.
+    /// How long the outlet `files` may take for one post.
     #[serde(with = "fleet::config::duration")]
     pub timeout: Duration,
+    /// The outlet of steps that name none (`with: { outlet: … }`).
+    pub outlet: String,
     /// The outlet `files`.
-    pub files: outlets::FilesConfig,
+    pub files: FilesConfig,
+    /// Outlets by name, beside `files`.
+    pub outlets: BTreeMap<String, OutletSection>,
+    /// When an outlet is left alone, and for how long.
+    pub breaker: Breaker,
 }
 
 impl Default for Section {
     fn default() -> Self {
-        Self { dry_run: false, timeout: Duration::from_secs(20), files: outlets::FilesConfig::default() }
+        Self {
+            dry_run: false,
+            timeout: Duration::from_secs(20),
+            outlet: FILES.to_owned(),
+            files: FilesConfig::default(),
+            outlets: BTreeMap::new(),
+            breaker: Breaker::default(),
+        }
+    }
+}
+
+/// The outlet that is always there.
+pub(crate) const FILES: &str = "files";
+
+/// One outlet: how it is sent to, and exactly one of its kinds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutletSection {
+    /// How long it may take for one post.
+    #[serde(with = "fleet::config::duration")]
+    pub timeout: Duration,
+    /// Posts a minute of one publisher process, at most; 0 for as fast as it goes.
+    pub per_minute: u32,
+    /// A folder of files.
+    pub files: Option<FilesConfig>,
+    /// An address that is called.
+    pub webhook: Option<WebhookConfig>,
+    /// A WordPress site.
+    pub wordpress: Option<WordpressConfig>,
+    /// Mail.
+    pub email: Option<EmailConfig>,
+    /// A tool of an MCP server.
+    pub mcp: Option<McpConfig>,
+}
+
+impl Default for OutletSection {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(20),
+            per_minute: 0,
+            files: None,
+            webhook: None,
+            wordpress: None,
+            email: None,
+            mcp: None,
+        }
+    }
+}
+
+/// When an outlet that is out is left alone, and for how long.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Breaker {
+    /// Failures in a row that open it.
+    pub failures: u32,
+    /// The first pause; each further failure doubles it.
+    #[serde(with = "fleet::config::duration")]
+    pub pause: Duration,
+    /// The longest pause.
+    #[serde(with = "fleet::config::duration")]
+    pub longest_pause: Duration,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { failures: 3, pause: Duration::from_secs(5), longest_pause: Duration::from_secs(300) }
     }
 }

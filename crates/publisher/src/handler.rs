@@ -1,42 +1,59 @@
 //! One publication: planned, then performed once the runtime holds the claim.
 
-use fleet::{Fault, Handler, JobContext, Known, Needs};
-use model::{Effect, EffectResult, Failure, Outcome, Report, Sha256Digest, StoredContent};
-use outlets::{Files, Outlet, Post};
+use std::collections::BTreeMap;
+
+use fleet::{Fault, Handler, JobContext, Needs};
+use model::{Effect, EffectResult, Failure, Known, Outcome, Report, Sha256Digest, StoredContent};
+use outlets::Post;
 
 use crate::config::Section;
 use crate::error::PublisherError;
-
-/// The outlet's name in the ledger.
-const FILES: &str = "files";
+use crate::gate::Turn;
+use crate::outlet::{self, Open};
 
 pub(crate) struct Publisher {
-    config: Section,
-    outlet: Box<dyn Outlet>,
+    dry_run: bool,
+    /// The outlet of steps that name none.
+    default: String,
+    outlets: BTreeMap<String, Open>,
 }
 
 impl Publisher {
-    pub(crate) fn new(config: Section) -> Result<Self, Fault> {
-        let outlet = Files::new(config.files.clone())
-            .map_err(|e| Fault::usage(format!("publisher.files: the outlet cannot be used: {e}")))?;
-        Ok(Self { config, outlet: Box::new(outlet) })
+    pub(crate) fn new(config: &Section) -> Result<Self, Fault> {
+        Ok(Self { dry_run: config.dry_run, default: config.outlet.clone(), outlets: outlet::open(config)? })
     }
 
-    fn plan(&self, job: &JobContext) -> Result<(Report, Effect), PublisherError> {
+    fn outlet(&self, name: &str) -> Result<&Open, PublisherError> {
+        let known = || self.outlets.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let missing = || Failure::permanent(format!("there is no outlet `{name}`; known are {}", known()));
+        Ok(self.outlets.get(name).ok_or_else(missing)?)
+    }
+
+    async fn plan(&self, job: &JobContext) -> Result<(Report, Effect), PublisherError> {
+        let named = job.with.get("outlet").and_then(|name| name.as_str()).unwrap_or(&self.default);
+        let open = self.outlet(named)?;
         let content = job.content()?;
         let effect = Effect {
-            outlet: FILES.to_owned(),
+            outlet: open.name.clone(),
             name: "post".to_owned(),
-            timeout: self.config.timeout,
-            deduplicates: self.outlet.deduplicates(),
-            dry_run: self.config.dry_run,
+            timeout: open.timeout,
+            deduplicates: open.outlet.deduplicates(),
+            dry_run: self.dry_run,
         };
-        let output = if effect.dry_run {
+        if effect.dry_run {
             let key = content.sha256.to_hex();
-            serde_json::json!({ "dry_run": true, "outlet": FILES, "would_send": self.outlet.preview(&post(job, &content, &key)) })
-        } else {
-            serde_json::json!({ "outlet": FILES, "content_sha256": content.sha256 })
-        };
+            let would_send = open.outlet.preview(&post(job, &content, &key));
+            let output =
+                serde_json::json!({ "dry_run": true, "outlet": open.name, "would_send": would_send });
+            return Ok((Report::of(output), effect));
+        }
+        match open.gate.turn(job.run) {
+            Turn::After(wait) => tokio::time::sleep(wait).await,
+            Turn::Later(wait, reason) => {
+                return Err(Failure::later(wait, format!("{}: {reason}", open.name)).into());
+            }
+        }
+        let output = serde_json::json!({ "outlet": open.name, "content_sha256": content.sha256 });
         Ok((Report::of(output), effect))
     }
 }
@@ -57,24 +74,25 @@ impl Handler for Publisher {
     const NEEDS: Needs = Needs { payload: false, artifacts: &["content"] };
 
     async fn handle(&self, job: &JobContext) -> Outcome {
-        match self.plan(job) {
+        match self.plan(job).await {
             Ok((report, effect)) => Outcome::Plan(report, effect),
             Err(error) => Outcome::Failed(Failure::from(error)),
         }
     }
 
-    async fn perform(&self, job: &JobContext, _effect: &Effect, key: Sha256Digest) -> EffectResult {
+    async fn perform(&self, job: &JobContext, effect: &Effect, key: Sha256Digest) -> EffectResult {
+        let key = key.to_hex();
+        let open = match self.outlet(&effect.outlet) {
+            Ok(open) => open,
+            Err(error) => return EffectResult::NotSent(error.into()),
+        };
         match job.content() {
-            Ok(content) => self.outlet.deliver(&post(job, &content, &key.to_hex())).await,
+            Ok(content) => open.deliver(&post(job, &content, &key)).await,
             Err(failure) => EffectResult::NotSent(failure),
         }
     }
 
-    async fn ask(&self, _effect: &Effect, key: Sha256Digest) -> Result<Known, Failure> {
-        Ok(match self.outlet.ask(&key.to_hex()).await? {
-            outlets::Known::Delivered { reference } => Known::Delivered { reference },
-            outlets::Known::Absent => Known::Absent,
-            outlets::Known::CannotTell => Known::CannotTell,
-        })
+    async fn ask(&self, effect: &Effect, key: Sha256Digest) -> Result<Known, Failure> {
+        self.outlet(&effect.outlet)?.outlet.ask(&key.to_hex()).await
     }
 }

@@ -2,7 +2,9 @@
 
 pub mod config;
 mod error;
+mod gate;
 mod handler;
+mod outlet;
 
 use fleet::{Fault, Process};
 
@@ -12,5 +14,5 @@ use fleet::{Fault, Process};
 /// [`Fault`] of kind usage for a wrong section, unavailable where Redis is away at start.
 pub async fn run(process: Process) -> Result<(), Fault> {
     let config: config::Section = process.section("publisher")?;
-    fleet::serve(process, handler::Publisher::new(config)?).await
+    fleet::serve(process, handler::Publisher::new(&config)?).await
 }

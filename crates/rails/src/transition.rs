@@ -418,6 +418,7 @@ fn failed(workflow: &Workflow, step: &Step, at: &Standing<'_>, failure: &Failure
     match failure.class {
         RetryClass::Permanent => given_up(workflow, step, at, failure.reason.clone()),
         RetryClass::Unavailable => retry(at.attempt, Delay::Backoff { policy, attempt: attempt.max(3) }),
+        RetryClass::Later(delay) => retry(at.attempt, Delay::Exactly(delay.max(Duration::from_millis(1)))),
         _ if attempt >= step.retries.max_attempts => {
             given_up(workflow, step, at, format!("failed {attempt} times, last: {}", failure.reason))
         }

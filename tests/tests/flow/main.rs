@@ -10,4 +10,5 @@ mod effects;
 mod fleet;
 mod misbehaviour;
 mod outages;
+mod outlets;
 mod record_guards;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Effect, EffectResult, Failure, Outcome, Report, RetryClass};
+use model::{Effect, EffectResult, Failure, Known, Outcome, Report, RetryClass};
 use rails::{Facts, Signal};
 use record::{Advance, Claim, Claimed, Item, Publication, PublicationState, Routed};
 use tokio::time::Instant;
@@ -12,7 +12,7 @@ use super::commit::{Happening, Pending, won};
 use super::execute::Work;
 use super::intake::persist;
 use super::{Engine, intake, route};
-use crate::{Handler, JobContext, Known, brain};
+use crate::{Handler, JobContext, brain};
 
 /// What the ledger's deadline leaves beyond the effect's own timeout.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -64,13 +64,15 @@ async fn perform<H: Handler>(
     let sending = engine.handler.perform(&job, &effect, row.publication_key);
     let result = tokio::time::timeout(effect.timeout, sending).await;
     crate::failpoint::reach("performed");
+    let result = result.unwrap_or_else(|_| EffectResult::Unsettled {
+        reason: format!("{} did not answer within {:?}", effect.outlet, effect.timeout),
+    });
     match result {
-        Ok(result) => settle(engine, work, report, &effect, row, result).await,
         // It may still arrive until the deadline; who finds the row after that asks the outlet.
-        Err(_) => {
-            let reason = format!("{} did not answer within {:?}", effect.outlet, effect.timeout);
+        EffectResult::Unsettled { reason } => {
             postpone(engine, work, reason, deadline.saturating_duration_since(Instant::now()));
         }
+        result => settle(engine, work, report, &effect, row, result).await,
     }
 }
 
@@ -125,6 +127,7 @@ async fn ask<H: Handler>(
         Err(failure) if failure.class != RetryClass::Permanent => {
             return postpone(engine, work, failure.reason, MARGIN);
         }
+        Ok(Known::Repeatable) => true,
         Ok(Known::Absent) => effect.deduplicates || row.resend,
         Ok(Known::CannotTell) | Err(_) => row.resend,
     };
@@ -173,7 +176,7 @@ async fn settle<H: Handler>(
         EffectResult::Rejected { reason } => {
             (PublicationState::Rejected, None, Some(reason.as_str()), Signal::EffectRejected { reason })
         }
-        EffectResult::Unknown { reason } => {
+        EffectResult::Unsettled { reason } | EffectResult::Unknown { reason } => {
             (PublicationState::Unknown, None, Some(reason.as_str()), Signal::EffectUnknown { reason })
         }
     };
@@ -208,7 +211,7 @@ fn output(effect: &Effect, row: &Publication, result: &EffectResult) -> serde_js
     let (state, detail) = match result {
         EffectResult::Confirmed { reference } => ("confirmed", reference.as_str()),
         EffectResult::Rejected { reason } => ("rejected", reason.as_str()),
-        EffectResult::Unknown { reason } => ("unknown", reason.as_str()),
+        EffectResult::Unsettled { reason } | EffectResult::Unknown { reason } => ("unknown", reason.as_str()),
         EffectResult::NotSent(failure) => ("not_sent", failure.reason.as_str()),
     };
     serde_json::json!({

@@ -137,6 +137,7 @@ fn context(work: &Work) -> Result<JobContext, String> {
         source: run.source.clone(),
         received_at: run.received_at,
         step: run.step.clone(),
+        with: work.workflow.step(&run.step).map(|step| Arc::clone(&step.with)).unwrap_or_default(),
         attempt: run.attempt,
         planner_intent: run.planner_intent.clone(),
         payload: payload.map(Arc::from),

@@ -31,13 +31,13 @@ use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use model::{EffectResult, Failure};
+use model::{EffectResult, Failure, Known};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
 use self::publish::{Rendered, Staged, Stopped, Wanted, check_key};
-use crate::{Known, Outlet, Post};
+use crate::{Outlet, Post};
 
 /// Entries a feed may keep: each publication reads and writes all of them.
 const MOST_ENTRIES: usize = 5000;
@@ -112,7 +112,7 @@ impl Files {
         match spawn_blocking(work).await {
             Ok(Ok(path)) => EffectResult::Confirmed { reference: path.display().to_string() },
             Ok(Err(stopped)) => stopped.into(),
-            Err(error) => EffectResult::Unknown { reason: format!("writing broke off: {error}") },
+            Err(error) => EffectResult::Unsettled { reason: format!("writing broke off: {error}") },
         }
     }
 }
@@ -122,7 +122,7 @@ impl From<Stopped> for EffectResult {
         match stopped {
             Stopped::Before(failure) => Self::NotSent(failure),
             Stopped::Midway(error) => {
-                Self::Unknown { reason: format!("some of the files are in place, then: {error}") }
+                Self::Unsettled { reason: format!("some of the files are in place, then: {error}") }
             }
         }
     }

@@ -57,6 +57,7 @@ fn compile_step(step: &StepDocument) -> Result<Step, Faults> {
         deadline: duration("deadline", &step.deadline).map_err(at)?,
         escalation_due: duration("escalation_due", &step.escalation_due).map_err(at)?,
         side_effect: step.side_effect,
+        with: std::sync::Arc::new(step.with.clone()),
         approves: step.approve.is_some(),
         branches,
         on_success: step.on_success.target(),

@@ -42,6 +42,8 @@ pub(super) struct StepDocument {
     pub(super) escalation_due: String,
     #[serde(default)]
     pub(super) side_effect: bool,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) with: BTreeMap<String, Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) approve: Option<Approve>,
 }

@@ -5,6 +5,7 @@ mod compile;
 mod document;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::{RunState, WorkerType};
@@ -75,6 +76,8 @@ pub struct Step {
     pub escalation_due: Duration,
     /// Whether it acts on the world outside.
     pub side_effect: bool,
+    /// Options that its worker reads, such as `outlet: site`.
+    pub with: Arc<BTreeMap<String, Value>>,
     pub(crate) approves: bool,
     pub(crate) branches: Vec<Branch>,
     pub(crate) on_success: Target,

@@ -1,0 +1,123 @@
+//! The configured outlets, each behind its gate.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fleet::Fault;
+use model::{EffectResult, Failure, RetryClass};
+use outlets::{Email, Files, Mcp, Outlet, Post, Webhook, Wordpress};
+
+use crate::config::{FILES, OutletSection, Section};
+use crate::gate::Gate;
+
+/// An outlet that can be sent to.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) name: String,
+    pub(crate) timeout: Duration,
+    pub(crate) outlet: Box<dyn Outlet>,
+    pub(crate) gate: Gate,
+}
+
+/// Opens every configured outlet, by name.
+pub(crate) fn open(config: &Section) -> Result<BTreeMap<String, Open>, Fault> {
+    let files = OutletSection {
+        timeout: config.timeout,
+        files: Some(config.files.clone()),
+        ..OutletSection::default()
+    };
+    let mut sections = config.outlets.clone();
+    sections.entry(FILES.to_owned()).or_insert(files);
+    let outlets = sections
+        .into_iter()
+        .map(|(name, section)| {
+            let outlet = kind(&name, &section)?;
+            let gate = Gate::new(section.per_minute, config.breaker);
+            Ok((name.clone(), Open { name, timeout: section.timeout, outlet, gate }))
+        })
+        .collect::<Result<BTreeMap<_, _>, Fault>>()?;
+    if !outlets.contains_key(&config.outlet) {
+        let known: Vec<&str> = outlets.keys().map(String::as_str).collect();
+        return Err(Fault::usage(format!(
+            "publisher.outlet: there is no outlet `{}`; known are {}",
+            config.outlet,
+            known.join(", ")
+        )));
+    }
+    Ok(outlets)
+}
+
+fn kind(name: &str, section: &OutletSection) -> Result<Box<dyn Outlet>, Fault> {
+    let OutletSection { files, webhook, wordpress, email, mcp, .. } = section.clone();
+    let wrong = |failure: Failure| Fault::usage(format!("publisher.outlets.{name}: {}", failure.reason));
+    let mut kinds: Vec<Result<Box<dyn Outlet>, Failure>> = Vec::new();
+    kinds.extend(files.map(|config| Files::new(config).map(boxed)));
+    kinds.extend(webhook.map(|config| Webhook::new(&config).map(boxed)));
+    kinds.extend(wordpress.map(|config| Wordpress::new(config).map(boxed)));
+    kinds.extend(email.map(|config| Email::new(&config).map(boxed)));
+    kinds.extend(mcp.map(|config| Mcp::new(config).map(boxed)));
+    match kinds.pop() {
+        Some(outlet) if kinds.is_empty() => outlet.map_err(wrong),
+        _ => Err(Fault::usage(format!(
+            "publisher.outlets.{name} needs exactly one of files, webhook, wordpress, email, mcp"
+        ))),
+    }
+}
+
+fn boxed(outlet: impl Outlet + 'static) -> Box<dyn Outlet> {
+    Box::new(outlet)
+}
+
+impl Open {
+    /// Delivers a post and lets the gate know how it went. A sending that nobody waits for any more counts as a failure.
+    pub(crate) async fn deliver(&self, post: &Post<'_>) -> EffectResult {
+        let mut unanswered = Unanswered { gate: &self.gate, armed: true };
+        let result = self.outlet.deliver(post).await;
+        unanswered.armed = false;
+        match result {
+            EffectResult::NotSent(failure) => EffectResult::NotSent(self.not_sent(failure)),
+            EffectResult::Unsettled { reason } => {
+                self.gate.failed(None);
+                EffectResult::Unsettled { reason }
+            }
+            answered => {
+                self.gate.answered();
+                answered
+            }
+        }
+    }
+
+    /// An outage of the outlet is no fault of the job: it comes back when the outlet is tried again.
+    fn not_sent(&self, failure: Failure) -> Failure {
+        let asked = match failure.class {
+            RetryClass::Unavailable => None,
+            RetryClass::RetryAfter(pause) => Some(pause),
+            RetryClass::Transient | RetryClass::Permanent | RetryClass::Later(_) => return failure,
+        };
+        match self.gate.failed(asked) {
+            Some(pause) => {
+                tracing::warn!(
+                    outlet = self.name,
+                    ?pause,
+                    reason = failure.reason,
+                    "the outlet is left alone"
+                );
+                Failure::later(pause, failure.reason)
+            }
+            None => Failure::unavailable(failure.reason),
+        }
+    }
+}
+
+struct Unanswered<'a> {
+    gate: &'a Gate,
+    armed: bool,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.gate.failed(None);
+        }
+    }
+}
