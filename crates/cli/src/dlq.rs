@@ -1,48 +1,93 @@
 //! `tidemill dlq`: dead letters, and their other life.
 
-use fleet::{Fault, Workflows};
-use model::{Actor, EntryFields, RunId};
-use rails::{Facts, Signal, Standing};
-use record::{Advance, DeadLetter, Item, Record, Routed};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fleet::{Fault, Replayed, Replayer};
+use record::{DeadLetter, LetterFilter, Record, error_fingerprint};
 use serde_json::{Value, json};
 
-use crate::args::{Database, Dlq};
+use crate::args::{Database, Dlq, Letters};
 use crate::{local_work, table};
+
+/// How long a canary may take to get past the place where it died.
+const CANARY: Duration = Duration::from_secs(60);
+/// Letters that one command works on.
+const MOST: i64 = 100_000;
 
 pub(crate) async fn run(command: Dlq) -> Result<(), Fault> {
     match command {
-        Dlq::List { limit, json, database } => {
-            let letters = database.record().await?.dead_letters(None, i64::from(limit)).await?;
+        Dlq::List { letters, limit, json, database } => {
+            let found = database.record().await?.dead_letters(&filter(&letters)?, i64::from(limit)).await?;
             if json {
-                table::json(&letters.iter().map(shown).collect());
-                return Ok(());
+                table::json(&found.iter().map(shown).collect());
+            } else {
+                list(&found);
             }
-            let mut rows = table::table(&["letter", "run", "step or stream", "died", "reason"]);
-            for letter in letters {
-                let run = letter.run.map(|run| run.to_string()).unwrap_or_default();
-                let place = letter.step.or(letter.stream).unwrap_or_default();
-                let reason = table::short(&letter.reason, 70);
-                rows.add_row([
-                    letter.dead_letter_id.to_string(),
-                    run,
-                    place,
-                    letter.died_at.to_rfc3339(),
-                    reason,
-                ]);
-            }
-            println!("{rows}");
+            Ok(())
         }
         Dlq::Show { letter, database } => {
-            table::json(&shown(&find(&database.record().await?, &letter).await?))
+            table::json(&shown(&find(&database.record().await?, &letter).await?));
+            Ok(())
         }
-        Dlq::Replay { letter, database } => replay(&database, &letter).await?,
+        Dlq::Replay { letters, yes, canary, database } => replay(&database, &letters, yes, canary).await,
+        Dlq::Discard { letters, reason, yes, database } => discard(&database, &letters, &reason, yes).await,
     }
-    Ok(())
+}
+
+fn filter(letters: &Letters) -> Result<LetterFilter, Fault> {
+    Ok(LetterFilter {
+        tenant: None,
+        stage: letters.stage.clone(),
+        error: letters.error.clone(),
+        text: letters.text.clone(),
+        since: letters.since.as_deref().map(local_work::moment).transpose()?,
+        until: letters.until.as_deref().map(local_work::moment).transpose()?,
+    })
+}
+
+/// The letters that are meant: those named, else those that the filter lets through.
+async fn meant(record: &Record, letters: &Letters) -> Result<Vec<DeadLetter>, Fault> {
+    if letters.ids.is_empty() {
+        if letters.is_empty() {
+            return Err(Fault::usage(
+                "name letters, or choose them by --stage, --error, --text, --since, --until; --all means every one",
+            ));
+        }
+        return Ok(record.dead_letters(&filter(letters)?, MOST).await?);
+    }
+    let mut found = Vec::with_capacity(letters.ids.len());
+    for id in &letters.ids {
+        found.push(find(record, id).await?);
+    }
+    Ok(found)
 }
 
 async fn find(record: &Record, text: &str) -> Result<DeadLetter, Fault> {
     let id = local_work::id(text, "dead letter")?;
     record.dead_letter(id).await?.ok_or_else(|| Fault::usage(format!("there is no dead letter {id}")))
+}
+
+fn place(letter: &DeadLetter) -> &str {
+    letter.step.as_deref().or(letter.stream.as_deref()).unwrap_or_default()
+}
+
+fn list(letters: &[DeadLetter]) {
+    let mut rows = table::table(&["letter", "run", "step or stream", "error", "died", "reason"]);
+    for letter in letters {
+        rows.add_row([
+            letter.dead_letter_id.to_string(),
+            letter.run.map(|run| run.to_string()).unwrap_or_default(),
+            place(letter).to_owned(),
+            letter.fingerprint(),
+            letter.died_at.format("%Y-%m-%d %H:%M:%S").to_string(),
+            table::short(&letter.reason, 60),
+        ]);
+    }
+    println!("{rows}");
+    if letters.is_empty() {
+        println!("No dead letters wait.");
+    }
 }
 
 fn shown(letter: &DeadLetter) -> Value {
@@ -58,99 +103,104 @@ fn shown(letter: &DeadLetter) -> Value {
         "step": letter.step,
         "stream": letter.stream,
         "entry_id": letter.entry_id,
+        "error": letter.fingerprint(),
         "reason": letter.reason,
         "died_at": letter.died_at,
         "replayed_at": letter.replayed_at,
+        "discarded_at": letter.discarded_at,
         "fields": fields,
     })
 }
 
-async fn replay(database: &Database, text: &str) -> Result<(), Fault> {
-    let record = database.record().await?;
-    let letter = find(&record, text).await?;
-    if letter.replayed_at.is_some() {
-        return Err(Fault::usage("the letter was replayed before"));
-    }
-    match (letter.run, letter.stream) {
-        (Some(run), _) => replay_run(database, &record, run).await,
-        (None, Some(stream)) => {
-            replay_entry(database, &record, letter.dead_letter_id, &stream, letter.entry_id, letter.fields)
-                .await
+/// What a replay would do: letters by place and error, and the effects that their runs have committed already.
+async fn plan(record: &Record, letters: &[DeadLetter]) -> Result<(), Fault> {
+    let mut groups: BTreeMap<(String, String), (usize, String)> = BTreeMap::new();
+    let mut effects: BTreeMap<String, usize> = BTreeMap::new();
+    for letter in letters {
+        let group = groups.entry((place(letter).to_owned(), letter.fingerprint())).or_default();
+        group.0 += 1;
+        group.1 = table::short(&letter.reason, 60);
+        if let Some(run) = letter.run {
+            for row in record.publications_of(run).await? {
+                *effects.entry(format!("{} at {}", row.state.as_str(), row.outlet)).or_default() += 1;
+            }
         }
-        (None, None) => Err(Fault::bug("the letter names neither run nor stream")),
     }
-}
-
-/// The entry is added again as it was. One that was never adopted gets the request id it would have had, so that it
-/// becomes one run however often it is replayed.
-async fn replay_entry(
-    database: &Database,
-    record: &Record,
-    id: uuid::Uuid,
-    stream: &str,
-    entry: Option<String>,
-    mut fields: EntryFields,
-) -> Result<(), Fault> {
-    if model::UpstreamEntry::recognises(&fields) && !fields.iter().any(|(name, _)| name == b"request_id") {
-        let request_id = record::upstream_request_id(stream, entry.as_deref().unwrap_or_default(), &fields);
-        fields.push((b"request_id".to_vec(), request_id.into_bytes()));
+    let mut rows = table::table(&["letters", "would go on at", "error", "such as"]);
+    for ((place, error), (count, reason)) in groups {
+        rows.add_row([count.to_string(), place, error, reason]);
     }
-    database.streams().await?.add_raw(stream, &fields).await?;
-    record.mark_letter_replayed(id).await?;
-    println!("Added to {stream} again.");
+    println!("{rows}");
+    if effects.is_empty() {
+        println!("None of their runs has published anything.");
+    } else {
+        println!("Already in the ledger, and not sent again blindly:");
+        effects.iter().for_each(|(what, count)| println!("  {count} {what}"));
+    }
     Ok(())
 }
 
-/// The run goes on at the step it died at, with a fresh `seq`.
-async fn replay_run(database: &Database, record: &Record, run: RunId) -> Result<(), Fault> {
-    let moved = || Fault::usage(format!("run {run} is not dead any more"));
-    let loaded = record.load(&[run], false, &[]).await?.pop().ok_or_else(moved)?;
-    let workflow = Workflows::new(record.clone()).get(&loaded.pipeline_version).await?;
-    let standing = Standing {
-        run,
-        state: loaded.state,
-        lifecycle: loaded.lifecycle,
-        step: &loaded.step,
-        attempt: loaded.attempt,
-        content: loaded.content_sha256,
-    };
-    let transition =
-        rails::advance(&workflow, &standing, &Signal::Replay, &Default::default(), &Facts::default())
-            .map_err(|_| moved())?;
-    let advance = Advance {
-        what: "replayed",
-        output: None,
-        content: None,
-        trend: None,
-        embedding: None,
-        actor: Actor { name: "person".to_owned(), version: String::new(), id: whoami() },
-        at: chrono::Utc::now(),
-        model: None,
-        prompt: None,
-        input_sha256: None,
-        original: Vec::new(),
-        origin: None,
-    };
-    let routed = Routed { transition, delay: std::time::Duration::ZERO, advance };
-    let item = Item { run: loaded, admission: None, claims: model::Claims::default() };
-    record.replay(item, routed).await?.ok_or_else(moved)?;
-    if let Some(outstanding) = record.present_job(run).await?
-        && let Some(step) = workflow.step(&outstanding.job.step)
-    {
-        database
-            .streams()
-            .await?
-            .add(step.worker.as_str(), outstanding.partition, &[outstanding.job])
-            .await?;
+async fn replay(database: &Database, letters: &Letters, yes: bool, canary: usize) -> Result<(), Fault> {
+    let record = database.record().await?;
+    let mut found = meant(&record, letters).await?;
+    if found.is_empty() {
+        println!("No letter is meant: nothing to do.");
+        return Ok(());
     }
-    println!("Run {run} goes on.");
+    plan(&record, &found).await?;
+    if !yes {
+        println!("Nothing was done. Add --yes to replay them, and --canary 1 to try one first.");
+        return Ok(());
+    }
+    let replayer = Replayer::new(record, database.streams().await?, &local_work::whoami());
+    // The oldest first.
+    found.reverse();
+    let (canaries, rest) = found.split_at(canary.min(found.len()));
+    try_out(&replayer, canaries).await?;
+    for letter in rest {
+        replayer.replay(letter).await?;
+    }
+    println!("{} replayed.", found.len());
     Ok(())
 }
 
-fn whoami() -> String {
-    nix::unistd::User::from_uid(nix::unistd::Uid::current())
-        .ok()
-        .flatten()
-        .map(|user| user.name)
-        .unwrap_or_default()
+/// Replays some letters and waits; stops where one dies of the same error again.
+async fn try_out(replayer: &Replayer, letters: &[DeadLetter]) -> Result<(), Fault> {
+    let mut tried: Vec<(&DeadLetter, Replayed)> = Vec::new();
+    for letter in letters {
+        tried.push((letter, replayer.replay(letter).await?));
+    }
+    for (letter, replayed) in tried {
+        match replayer.outcome(&replayed, CANARY).await? {
+            Some(reason) if error_fingerprint(&reason) == letter.fingerprint() => {
+                return Err(Fault::unavailable(format!(
+                    "the canary died of the same error again ({}): {reason}; the others were left alone",
+                    letter.fingerprint()
+                )));
+            }
+            Some(reason) => println!("Canary {} died of another error: {reason}", letter.dead_letter_id),
+            None => println!("Canary {} got past the place where it died.", letter.dead_letter_id),
+        }
+    }
+    Ok(())
+}
+
+async fn discard(database: &Database, letters: &Letters, reason: &str, yes: bool) -> Result<(), Fault> {
+    let record = database.record().await?;
+    let found = meant(&record, letters).await?;
+    list(&found);
+    if !yes {
+        println!(
+            "Nothing was done. Add --yes to discard these {}; they are kept, and wait for nobody.",
+            found.len()
+        );
+        return Ok(());
+    }
+    let by = local_work::whoami();
+    let mut discarded = 0;
+    for letter in &found {
+        discarded += usize::from(record.discard_letter(letter.dead_letter_id, &by, reason).await?);
+    }
+    println!("{discarded} discarded.");
+    Ok(())
 }

@@ -42,3 +42,22 @@ pub(crate) fn id(text: &str, what: &str) -> Result<uuid::Uuid, Fault> {
     uuid::Uuid::parse_str(text.trim())
         .map_err(|_| Fault::usage(format!("`{text}` is no {what} id: `list` shows them")))
 }
+
+/// A moment as people write it: RFC 3339, or how long ago.
+pub(crate) fn moment(text: &str) -> Result<chrono::DateTime<chrono::Utc>, Fault> {
+    if let Ok(at) = chrono::DateTime::parse_from_rfc3339(text) {
+        return Ok(at.to_utc());
+    }
+    humantime::parse_duration(text).map(|ago| chrono::Utc::now() - ago).map_err(|e| {
+        Fault::usage(format!("`{text}` is no time ({e}); write RFC 3339, or how long ago, such as 2h"))
+    })
+}
+
+/// Who works here, for the record.
+pub(crate) fn whoami() -> String {
+    nix::unistd::User::from_uid(nix::unistd::Uid::current())
+        .ok()
+        .flatten()
+        .map(|user| user.name)
+        .unwrap_or_default()
+}

@@ -14,6 +14,8 @@ mod handler;
 mod intents;
 mod launch;
 mod metrics;
+mod replay;
+pub mod spans;
 mod telemetry;
 mod worker;
 mod workflows;
@@ -24,6 +26,7 @@ pub use handler::{Handler, JobContext, Needs};
 pub use intents::Intents;
 pub use launch::{Process, launch};
 pub use metrics::{JobLabels, Metrics};
+pub use replay::{Replayed, Replayer};
 
 pub use worker::serve;
 pub use workflows::Workflows;

@@ -21,7 +21,9 @@ pub(crate) struct Telemetry {
 /// # Errors
 /// [`Fault`] of kind usage for a wrong filter or endpoint.
 pub(crate) fn start(name: &str, log: &Log) -> Result<Telemetry, Fault> {
-    let filter = EnvFilter::try_new(&log.filter).map_err(|e| Fault::usage(format!("log.filter: {e}")))?;
+    // Spans pass whatever is logged.
+    let filter = EnvFilter::try_new(format!("{},tidemill_fleet::spans=info", log.filter))
+        .map_err(|e| Fault::usage(format!("log.filter: {e}")))?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match log.format {
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
@@ -32,9 +34,10 @@ pub(crate) fn start(name: &str, log: &Log) -> Result<Telemetry, Fault> {
             opentelemetry_sdk::Resource::builder().with_service_name(format!("tidemill-{name}")).build();
         SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build()
     });
-    let spans = provider
-        .as_ref()
-        .map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("tidemill")));
+    let spans = provider.as_ref().map(|provider| {
+        crate::spans::export();
+        tracing_opentelemetry::layer().with_tracer(provider.tracer("tidemill"))
+    });
     tracing_subscriber::registry()
         .with(filter)
         .with(lines)

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Buf, BytesMut};
+use fleet::spans;
 use futures::StreamExt;
 use model::NewEvent;
 use record::{Admission, Admitted, NewRun};
@@ -202,7 +203,15 @@ impl<'a> Batch<'a> {
         let workflow = self.app.workflows.get(&intent.pipeline_version).await?;
         let first_step = workflow.first_step().to_owned();
         let worker = workflow.step(&first_step).map(|step| step.worker.to_string()).unwrap_or_default();
-        let traceparent = self.traceparent.clone().unwrap_or_else(new_traceparent);
+        let about = spans::About {
+            name: "gateway",
+            run_id: None,
+            step: &first_step,
+            attempt: 0,
+            planner_intent: &intent.purpose,
+        };
+        // The span ends when the event is with the lane.
+        let (_span, traceparent) = spans::begin(&about, self.traceparent.as_deref());
         let run_partitions = self.app.process.streams.partitions();
         let admission = Admission::draw_up(
             NewRun {
@@ -211,7 +220,7 @@ impl<'a> Batch<'a> {
                 intent,
                 first_step,
                 partition: rand::random_range(0..run_partitions),
-                traceparent: Some(traceparent),
+                traceparent: traceparent.or_else(|| Some(new_traceparent())),
                 received_at: chrono::Utc::now(),
             },
             &self.app.process.actor,

@@ -14,7 +14,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// The schema version that this build reads and writes.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 
 /// The record: a handle that is cheap to clone.
 #[derive(Debug, Clone)]
@@ -77,9 +77,15 @@ impl Record {
         } else {
             0
         };
-        if version != SCHEMA_VERSION {
+        if version < SCHEMA_VERSION {
             return Err(Error::Schema(format!(
                 "the record's schema is version {version}, this build needs {SCHEMA_VERSION}: run `tidemill migrate`"
+            )));
+        }
+        // A version only adds to the one before, so that a fleet can be upgraded process by process.
+        if version > SCHEMA_VERSION + 1 {
+            return Err(Error::Schema(format!(
+                "the record's schema is version {version}, this build knows {SCHEMA_VERSION}: install a newer build"
             )));
         }
         let durability: String = sqlx::query_scalar("SHOW synchronous_commit")

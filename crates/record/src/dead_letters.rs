@@ -2,10 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use model::{EntryFields, RunId};
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use crate::{Error, Record};
+
+/// Letters read at once.
+const PAGE: i64 = 1000;
 
 /// A letter that touches no run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +47,64 @@ pub struct DeadLetter {
     pub died_at: DateTime<Utc>,
     /// When it was replayed.
     pub replayed_at: Option<DateTime<Utc>>,
+    /// When a person gave it up.
+    pub discarded_at: Option<DateTime<Utc>>,
+}
+
+impl DeadLetter {
+    /// Whether it still waits for a person.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.replayed_at.is_none() && self.discarded_at.is_none()
+    }
+
+    /// What letters of the same error share.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        error_fingerprint(&self.reason)
+    }
+}
+
+/// Which letters are meant; an empty filter means all that wait for a person.
+#[derive(Debug, Clone, Default)]
+pub struct LetterFilter {
+    /// Of one tenant.
+    pub tenant: Option<String>,
+    /// Died at this step, or read from a stream whose name contains this.
+    pub stage: Option<String>,
+    /// Of the error with this fingerprint.
+    pub error: Option<String>,
+    /// Whose reason or bytes contain this text.
+    pub text: Option<String>,
+    /// Died at this time or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Died before this time.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// Eight hexadecimal characters that reasons share which differ only in numbers, ids and quoted values.
+#[must_use]
+pub fn error_fingerprint(reason: &str) -> String {
+    let mut shape = String::with_capacity(reason.len());
+    let mut quoted = false;
+    for word in reason.split_inclusive(['`', '"', ' ']) {
+        let (body, end) = match word.char_indices().next_back() {
+            Some((at, c @ ('`' | '"' | ' '))) => (&word[..at], Some(c)),
+            _ => (word, None),
+        };
+        if quoted {
+            shape.push('…');
+        } else if body.chars().any(|c| c.is_ascii_digit()) {
+            shape.push('#');
+        } else {
+            shape.push_str(body);
+        }
+        if matches!(end, Some('`' | '"')) {
+            quoted = !quoted;
+        }
+        shape.extend(end);
+    }
+    model::sha256(&[shape.as_bytes()]).to_hex()[..8].to_owned()
 }
 
 /// Encodes an entry's fields as they are stored: each name and value with its length (u32, big-endian) before it.
@@ -105,12 +167,29 @@ impl Record {
         Ok(())
     }
 
-    /// Letters that wait for a person, newest first; of one tenant, where named.
+    /// Letters that wait for a person, newest first.
     ///
     /// # Errors
     /// [`Error::Sql`].
-    pub async fn dead_letters(&self, tenant: Option<&str>, limit: i64) -> Result<Vec<DeadLetter>, Error> {
-        self.letters("", tenant, None, limit).await
+    pub async fn dead_letters(&self, filter: &LetterFilter, limit: i64) -> Result<Vec<DeadLetter>, Error> {
+        let mut found: Vec<DeadLetter> = Vec::new();
+        let mut before: Option<Uuid> = None;
+        let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+        // The fingerprint is computed here, so pages are read until enough letters have it.
+        loop {
+            let page = self.letters(filter, before).await?;
+            let Some(last) = page.last() else { break };
+            before = Some(last.dead_letter_id);
+            let meant = |letter: &DeadLetter| {
+                filter.error.as_ref().is_none_or(|error| letter.fingerprint() == *error)
+            };
+            found.extend(page.into_iter().filter(meant));
+            if found.len() >= wanted {
+                break;
+            }
+        }
+        found.truncate(wanted);
+        Ok(found)
     }
 
     /// One letter.
@@ -118,49 +197,70 @@ impl Record {
     /// # Errors
     /// [`Error::Sql`].
     pub async fn dead_letter(&self, id: Uuid) -> Result<Option<DeadLetter>, Error> {
-        Ok(self.letters("any", None, Some(id), 1).await?.pop())
+        let row = sqlx::query("SELECT * FROM dead_letters WHERE dead_letter_id = $1")
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(Error::sql("a dead letter"))?;
+        row.as_ref().map(letter).transpose()
     }
 
-    async fn letters(
-        &self,
-        which: &str,
-        tenant: Option<&str>,
-        id: Option<Uuid>,
-        limit: i64,
-    ) -> Result<Vec<DeadLetter>, Error> {
+    /// The letter that an entry became, where it did.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn letter_of_entry(&self, stream: &str, entry: &str) -> Result<Option<DeadLetter>, Error> {
+        let row = sqlx::query("SELECT * FROM dead_letters WHERE stream = $1 AND entry_id = $2")
+            .bind(stream)
+            .bind(entry)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(Error::sql("a dead letter"))?;
+        row.as_ref().map(letter).transpose()
+    }
+
+    async fn letters(&self, filter: &LetterFilter, before: Option<Uuid>) -> Result<Vec<DeadLetter>, Error> {
         let rows = sqlx::query(
-            "SELECT dead_letter_id, tenant, run_id, step, stream, entry_id, reason, original, died_at, replayed_at
-             FROM dead_letters
-             WHERE ($1 = 'any' OR replayed_at IS NULL) AND ($2::text IS NULL OR tenant = $2)
-               AND ($3::uuid IS NULL OR dead_letter_id = $3)
-             ORDER BY dead_letter_id DESC LIMIT $4",
+            "SELECT * FROM dead_letters
+             WHERE replayed_at IS NULL AND discarded_at IS NULL
+               AND ($1::text IS NULL OR tenant = $1)
+               AND ($2::text IS NULL OR step = $2 OR (step IS NULL AND strpos(stream, $2) > 0))
+               AND ($3::text IS NULL OR strpos(lower(reason), lower($3)) > 0
+                    OR position(convert_to($3, 'UTF8') IN original) > 0)
+               AND ($4::timestamptz IS NULL OR died_at >= $4)
+               AND ($5::timestamptz IS NULL OR died_at < $5)
+               AND ($6::uuid IS NULL OR dead_letter_id < $6)
+             ORDER BY dead_letter_id DESC LIMIT $7",
         )
-        .bind(which)
-        .bind(tenant)
-        .bind(id)
-        .bind(limit)
+        .bind(&filter.tenant)
+        .bind(&filter.stage)
+        .bind(&filter.text)
+        .bind(filter.since)
+        .bind(filter.until)
+        .bind(before)
+        .bind(PAGE)
         .fetch_all(&self.pool)
         .await
         .map_err(Error::sql("the dead letters"))?;
-        rows.iter()
-            .map(|row| {
-                let dead_letter_id: Uuid = row.get("dead_letter_id");
-                Ok(DeadLetter {
-                    dead_letter_id,
-                    tenant: row.get("tenant"),
-                    run: row.get::<Option<Uuid>, _>("run_id").map(RunId),
-                    step: row.get("step"),
-                    stream: row.get("stream"),
-                    entry_id: row.get("entry_id"),
-                    reason: row.get("reason"),
-                    fields: decode_entry(row.get("original")).ok_or_else(|| {
-                        Error::unreadable(format_args!("dead letter {dead_letter_id}"), "its bytes are cut")
-                    })?,
-                    died_at: row.get("died_at"),
-                    replayed_at: row.get("replayed_at"),
-                })
-            })
-            .collect()
+        rows.iter().map(letter).collect()
+    }
+
+    /// Gives a letter up: it is kept, and waits for nobody. `false` where it was replayed or discarded before.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn discard_letter(&self, id: Uuid, by: &str, reason: &str) -> Result<bool, Error> {
+        let done = sqlx::query(
+            "UPDATE dead_letters SET discarded_at = now(), discarded_by = $2, discard_reason = $3
+             WHERE dead_letter_id = $1 AND replayed_at IS NULL AND discarded_at IS NULL",
+        )
+        .bind(id)
+        .bind(by)
+        .bind(reason)
+        .execute(&self.pool)
+        .await
+        .map_err(Error::sql("the discarding of a letter"))?;
+        Ok(done.rows_affected() == 1)
     }
 
     /// Marks a letter without a run as replayed; `false` where it was before.
@@ -179,6 +279,25 @@ impl Record {
     }
 }
 
+fn letter(row: &PgRow) -> Result<DeadLetter, Error> {
+    let dead_letter_id: Uuid = row.get("dead_letter_id");
+    Ok(DeadLetter {
+        dead_letter_id,
+        tenant: row.get("tenant"),
+        run: row.get::<Option<Uuid>, _>("run_id").map(RunId),
+        step: row.get("step"),
+        stream: row.get("stream"),
+        entry_id: row.get("entry_id"),
+        reason: row.get("reason"),
+        fields: decode_entry(row.get("original")).ok_or_else(|| {
+            Error::unreadable(format_args!("dead letter {dead_letter_id}"), "its bytes are cut")
+        })?,
+        died_at: row.get("died_at"),
+        replayed_at: row.get("replayed_at"),
+        discarded_at: row.get("discarded_at"),
+    })
+}
+
 pub(crate) async fn mark_replayed(connection: &mut PgConnection, run: RunId) -> Result<(), Error> {
     sqlx::query("UPDATE dead_letters SET replayed_at = now() WHERE run_id = $1 AND replayed_at IS NULL")
         .bind(run.0)
@@ -191,6 +310,14 @@ pub(crate) async fn mark_replayed(connection: &mut PgConnection, run: RunId) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_that_differ_in_values_alone_share_a_fingerprint() {
+        let one = error_fingerprint("`published_at` is `31st of Nevember`, no date; tried 3 times");
+        assert_eq!(one, error_fingerprint("`published_at` is `soon`, no date; tried 17 times"));
+        assert_ne!(one, error_fingerprint("`url` is no address"));
+        assert_eq!(one.len(), 8);
+    }
 
     #[test]
     fn an_entry_is_kept_byte_for_byte() {

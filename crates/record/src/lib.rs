@@ -26,7 +26,10 @@ mod workflows;
 pub use admission::{Admission, Admitted, NewRun};
 pub use advance::{Advance, Item, Route, Routed, Verdict};
 pub use connect::{Record, SCHEMA_VERSION};
-pub use dead_letters::{DeadLetter, NewDeadLetter, decode_entry, encode_entry, upstream_request_id};
+pub use dead_letters::{
+    DeadLetter, LetterFilter, NewDeadLetter, decode_entry, encode_entry, error_fingerprint,
+    upstream_request_id,
+};
 pub use embeddings::{EmbeddingCursor, StoredEmbedding};
 pub use error::{Error, Handling};
 pub use escalations::{Cancelled, Escalation, Resolution};

@@ -42,7 +42,7 @@ impl Streams {
     ///
     /// # Errors
     /// Unavailable.
-    pub async fn add_raw(&self, key: &str, fields: &EntryFields) -> Result<(), Error> {
+    pub async fn add_raw(&self, key: &str, fields: &EntryFields) -> Result<String, Error> {
         let mut connection = self.connection("adding an entry").await?;
         let mut command = redis::cmd("XADD");
         command.arg(key).arg("*");
@@ -50,6 +50,22 @@ impl Streams {
             command.arg(name).arg(value);
         }
         command.query_async(&mut connection).await.map_err(Error::redis("adding an entry"))
+    }
+
+    /// Whether a stream, by its full key, still has an entry.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn has_entry(&self, key: &str, id: &str) -> Result<bool, Error> {
+        let mut connection = self.connection("looking for an entry").await?;
+        let found: Vec<redis::Value> = redis::cmd("XRANGE")
+            .arg(key)
+            .arg(id)
+            .arg(id)
+            .query_async(&mut connection)
+            .await
+            .map_err(Error::redis("looking for an entry"))?;
+        Ok(!found.is_empty())
     }
 
     /// Adds a job to the retry set of a worker type's stream, unless it is there.

@@ -17,10 +17,14 @@ async fn events_added_to_the_stream_run_through_to_their_end_and_broken_entries_
     let runs = fleet.settled(20).await;
     assert!(runs.iter().all(|run| run.state == "published" || run.state == "duplicate"), "{runs:?}");
     eventually("each broken entry is a letter", async || {
-        fleet.record.dead_letters(None, 100).await.is_ok_and(|letters| letters.len() == 4)
+        fleet
+            .record
+            .dead_letters(&record::LetterFilter::default(), 100)
+            .await
+            .is_ok_and(|letters| letters.len() == 4)
     })
     .await;
-    let letters = fleet.record.dead_letters(None, 100).await.unwrap();
+    let letters = fleet.record.dead_letters(&record::LetterFilter::default(), 100).await.unwrap();
     assert!(letters.iter().all(|letter| letter.fields == garbage && letter.run.is_none()), "{letters:?}");
     fleet.assert_consistent().await;
 }

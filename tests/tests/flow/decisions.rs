@@ -144,7 +144,11 @@ async fn a_forged_wake_up_decides_nothing_and_becomes_a_letter() {
     fleet.streams.add_raw("hitl:resolution", &forged(id.as_bytes())).await.unwrap();
     fleet.streams.add_raw("hitl:resolution", &forged(&[0xff])).await.unwrap();
     eventually("both are letters", async || {
-        fleet.record.dead_letters(None, 10).await.is_ok_and(|letters| letters.len() == 2)
+        fleet
+            .record
+            .dead_letters(&record::LetterFilter::default(), 10)
+            .await
+            .is_ok_and(|letters| letters.len() == 2)
     })
     .await;
     assert_eq!(fleet.runs().await[0].state, "waiting");

@@ -12,3 +12,4 @@ mod misbehaviour;
 mod outages;
 mod outlets;
 mod record_guards;
+mod spans;

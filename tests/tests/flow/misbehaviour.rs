@@ -48,7 +48,7 @@ async fn a_job_that_crashes_its_process_each_time_dies_alone() {
     );
     // The first start, then two shared and three solitary deliveries that each took a process with them.
     assert_eq!(crashes, 6, "processes that were started");
-    let letters = fleet.record.dead_letters(None, 10).await.unwrap();
+    let letters = fleet.record.dead_letters(&record::LetterFilter::default(), 10).await.unwrap();
     assert_eq!(letters.len(), 1, "{letters:?}");
     assert_eq!(letters[0].run, Some(dead[0].run_id));
     fleet.assert_consistent().await;

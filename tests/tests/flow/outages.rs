@@ -64,7 +64,7 @@ async fn while_postgres_is_stopped_workers_pause_and_nothing_becomes_a_letter() 
     fleet.servers.postgres.as_mut().unwrap().restart().await.unwrap();
     let runs = fleet.settled(40).await;
     assert!(runs.iter().all(|run| run.state == "published" || run.state == "duplicate"), "{runs:?}");
-    assert_eq!(fleet.record.dead_letters(None, 10).await.unwrap(), []);
+    assert_eq!(fleet.record.dead_letters(&record::LetterFilter::default(), 10).await.unwrap(), []);
     fleet.assert_consistent().await;
 }
 

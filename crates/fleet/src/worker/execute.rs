@@ -9,11 +9,12 @@ use futures::FutureExt;
 use model::{Failure, Outcome};
 use rails::Workflow;
 use record::{Admission, LoadedRun};
+use tracing::Instrument;
 
 use super::commit::{Finished, Happening};
 use super::held::{Entry, SHARED_DELIVERIES};
 use super::{Engine, effects, intake};
-use crate::{Handler, JobContext, brain};
+use crate::{Handler, JobContext, brain, spans};
 
 /// A job that is to be handled.
 #[derive(Debug)]
@@ -54,12 +55,21 @@ impl Drop for Handling {
 pub(crate) fn start<H: Handler>(
     engine: &Arc<Engine<H>>,
     entry: Entry,
-    run: LoadedRun,
+    mut run: LoadedRun,
     workflow: Arc<Workflow>,
     admission: Option<Admission>,
 ) {
+    let about = spans::About {
+        name: H::WORKER,
+        run_id: Some(run.run),
+        step: &run.step,
+        attempt: run.attempt,
+        planner_intent: &run.planner_intent,
+    };
+    let (span, own) = spans::begin(&about, run.traceparent.as_deref());
+    run.traceparent = own;
     let work = Work { entry, run, workflow, admission, _handling: engine.handling.begin() };
-    tokio::spawn(self::run(Arc::clone(engine), work));
+    tokio::spawn(self::run(Arc::clone(engine), work).instrument(span));
 }
 
 async fn run<H: Handler>(engine: Arc<Engine<H>>, work: Work) {

@@ -53,7 +53,11 @@ async fn compare<H: Handler>(engine: &Arc<Engine<H>>, jobs: Vec<(Entry, Job)>) {
         match decide(&job, entry.deliveries, run, serves) {
             Disposition::Handle if !taken.insert(job.key) => delete(engine, entry, "twin"),
             Disposition::Handle => {
-                let (Some(run), Some(workflow)) = (loaded.remove(&job.key.run), workflow) else { continue };
+                let (Some(mut run), Some(workflow)) = (loaded.remove(&job.key.run), workflow) else {
+                    continue;
+                };
+                // The entry names the span that made the job, the run the one it began with.
+                run.traceparent = job.traceparent.or(run.traceparent);
                 execute::start(engine, entry, run, workflow, None);
             }
             Disposition::HandOver => {

@@ -1,0 +1,160 @@
+//! Another life for dead letters: a run goes on at the step it died at, an entry is added again as it was.
+
+use std::time::Duration;
+
+use model::{Actor, RunId};
+use rails::{Facts, Signal, Standing};
+use record::{Advance, DeadLetter, Item, Record, Routed};
+use streams::Streams;
+
+use crate::{Fault, Workflows};
+
+/// How often a replayed letter is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Gives letters another life.
+#[derive(Debug)]
+pub struct Replayer {
+    record: Record,
+    streams: Streams,
+    workflows: Workflows,
+    actor: Actor,
+}
+
+/// What became of a letter that was replayed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replayed {
+    /// Its run goes on.
+    Run(RunId),
+    /// Its entry was added again.
+    Entry {
+        /// To this stream.
+        stream: String,
+        /// Under this id.
+        entry: String,
+    },
+}
+
+impl Replayer {
+    /// Replays in the name of a person.
+    #[must_use]
+    pub fn new(record: Record, streams: Streams, person: &str) -> Self {
+        let actor = Actor { name: "person".to_owned(), version: String::new(), id: person.to_owned() };
+        Self { workflows: Workflows::new(record.clone()), record, streams, actor }
+    }
+
+    /// Replays a letter, once.
+    ///
+    /// # Errors
+    /// [`Fault`] of kind usage where it was replayed or discarded before, or its run moved on.
+    pub async fn replay(&self, letter: &DeadLetter) -> Result<Replayed, Fault> {
+        if !letter.is_open() {
+            return Err(Fault::usage(format!(
+                "letter {} was replayed or discarded before",
+                letter.dead_letter_id
+            )));
+        }
+        match (letter.run, &letter.stream) {
+            (Some(run), _) => self.run(run).await.map(|()| Replayed::Run(run)),
+            (None, Some(stream)) => self.entry(letter, stream).await,
+            (None, None) => Err(Fault::bug("the letter names neither run nor stream")),
+        }
+    }
+
+    /// The entry is added again as it was. One that was never adopted gets the request id it would have had, so that it
+    /// becomes one run however often it is replayed.
+    async fn entry(&self, letter: &DeadLetter, stream: &str) -> Result<Replayed, Fault> {
+        let mut fields = letter.fields.clone();
+        if model::UpstreamEntry::recognises(&fields) && !fields.iter().any(|(name, _)| name == b"request_id")
+        {
+            let entry = letter.entry_id.as_deref().unwrap_or_default();
+            let request_id = record::upstream_request_id(stream, entry, &fields);
+            fields.push((b"request_id".to_vec(), request_id.into_bytes()));
+        }
+        let entry = self.streams.add_raw(stream, &fields).await?;
+        self.record.mark_letter_replayed(letter.dead_letter_id).await?;
+        Ok(Replayed::Entry { stream: stream.to_owned(), entry })
+    }
+
+    /// The run goes on at the step it died at, with a fresh `seq`.
+    async fn run(&self, run: RunId) -> Result<(), Fault> {
+        let moved = || Fault::usage(format!("run {run} is not dead any more"));
+        let loaded = self.record.load(&[run], false, &[]).await?.pop().ok_or_else(moved)?;
+        let workflow = self.workflows.get(&loaded.pipeline_version).await?;
+        let standing = Standing {
+            run,
+            state: loaded.state,
+            lifecycle: loaded.lifecycle,
+            step: &loaded.step,
+            attempt: loaded.attempt,
+            content: loaded.content_sha256,
+        };
+        let transition =
+            rails::advance(&workflow, &standing, &Signal::Replay, &Default::default(), &Facts::default())
+                .map_err(|_| moved())?;
+        let advance = Advance {
+            what: "replayed",
+            output: None,
+            content: None,
+            trend: None,
+            embedding: None,
+            actor: self.actor.clone(),
+            at: chrono::Utc::now(),
+            model: None,
+            prompt: None,
+            input_sha256: None,
+            original: Vec::new(),
+            origin: None,
+        };
+        let routed = Routed { transition, delay: Duration::ZERO, advance };
+        let item = Item { run: loaded, admission: None, claims: model::Claims::default() };
+        self.record.replay(item, routed).await?.ok_or_else(moved)?;
+        if let Some(outstanding) = self.record.present_job(run).await?
+            && let Some(step) = workflow.step(&outstanding.job.step)
+        {
+            // Where Redis is away the reconciler adds the job.
+            let added =
+                self.streams.add(step.worker.as_str(), outstanding.partition, &[outstanding.job]).await;
+            if let Err(error) = added {
+                tracing::warn!(%error, run_id = %run, "the job could not be added; the reconciler adds it");
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until a replayed letter has got past the place where it died, or died again: then its new reason. `None`
+    /// means that it got past, or did not die within `limit`.
+    ///
+    /// # Errors
+    /// [`Fault`] where the record is away.
+    pub async fn outcome(&self, replayed: &Replayed, limit: Duration) -> Result<Option<String>, Fault> {
+        let until = tokio::time::Instant::now() + limit;
+        let began = match replayed {
+            Replayed::Run(run) => self.record.run(*run).await?.map(|run| run.step),
+            Replayed::Entry { .. } => None,
+        };
+        loop {
+            match replayed {
+                Replayed::Run(run) => match self.record.run(*run).await? {
+                    Some(run) if run.state == "dead" => return Ok(Some(run.reason)),
+                    Some(run) if run.state == "running" && Some(&run.step) == began.as_ref() => {}
+                    _ => return Ok(None),
+                },
+                Replayed::Entry { stream, entry } => {
+                    if let Some(letter) = self.record.letter_of_entry(stream, entry).await? {
+                        return Ok(Some(letter.reason));
+                    }
+                    if !self.streams.has_entry(stream, entry).await? {
+                        // It is off its stream: a letter would have been written before.
+                        let letter = self.record.letter_of_entry(stream, entry).await?;
+                        return Ok(letter.map(|letter| letter.reason));
+                    }
+                }
+            }
+            if tokio::time::Instant::now() >= until {
+                return Ok(None);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
