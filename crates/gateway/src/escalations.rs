@@ -1,7 +1,7 @@
 //! Escalations: what people are asked, and what they decide.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use model::{Content, RunId, StoredContent};
 use rails::{Decision, Refusal};
 use record::{Escalation, Resolution};
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::App;
 use crate::auth::Caller;
 use crate::error::Problem;
+use crate::extract::{Body, Query};
 use crate::people::{self, Limit};
 
 /// `GET /v1/escalations`: the open ones, the most pressing first.
@@ -80,6 +81,7 @@ pub(crate) struct ResolveBody {
     step: Option<String>,
     note: Option<String>,
     version: Option<i32>,
+    who: Option<String>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq)]
@@ -111,7 +113,13 @@ impl ResolveBody {
         match self.decision {
             Kind::Approve => Ok(Decision::Approve),
             Kind::Reject => Ok(Decision::Reject),
-            Kind::Edit => Ok(Decision::Edit(Box::new(self.content.clone().ok_or_else(|| lacks("content"))?))),
+            Kind::Edit => {
+                let content = self.content.clone().ok_or_else(|| lacks("content"))?;
+                if content.title.trim().is_empty() || content.body.trim().is_empty() {
+                    return Err(Problem::unprocessable("the edited content needs a title and a body"));
+                }
+                Ok(Decision::Edit(Box::new(content)))
+            }
             Kind::SendBack => Ok(Decision::SendBack(self.step.clone().ok_or_else(|| lacks("step"))?)),
             Kind::Override if self.note.as_deref().is_none_or(|note| note.trim().is_empty()) => {
                 Err(lacks("note"))
@@ -121,15 +129,32 @@ impl ResolveBody {
     }
 }
 
+/// The longest name that a request may give for who decides, in characters.
+const LONGEST_NAME: usize = 100;
+
+impl ResolveBody {
+    /// Who decides: the token, and the person that a desk with one token names.
+    fn by(&self, caller: &Caller) -> Result<String, Problem> {
+        let Some(who) = self.who.as_deref().map(str::trim).filter(|who| !who.is_empty()) else {
+            return Ok(caller.name().to_owned());
+        };
+        if who.chars().count() > LONGEST_NAME || who.chars().any(char::is_control) {
+            return Err(Problem::bad_request(format!(
+                "`who` is a name of at most {LONGEST_NAME} characters"
+            )));
+        }
+        Ok(format!("{who} (token {})", caller.name()))
+    }
+}
+
 /// `POST /v1/escalations/{id}/resolve`: commits a decision, once.
 pub(crate) async fn resolve(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-    body: Result<Json<ResolveBody>, axum::extract::rejection::JsonRejection>,
+    Body(body): Body<ResolveBody>,
 ) -> Result<Json<Value>, Problem> {
     caller.must("moderate")?;
-    let Json(body) = body.map_err(|e| Problem::bad_request(e.body_text()))?;
     if body.decision == Kind::Override {
         caller.must("operate")?;
     }
@@ -145,6 +170,7 @@ pub(crate) async fn resolve(
         return Err(Problem::conflict(format!("the escalation's version is {}", escalation.version)));
     }
     let decision = body.decision()?;
+    let by = body.by(&caller)?;
     let run = people::load(&app, &caller, escalation.run_id, &["content"]).await?;
     if run.seq != escalation.version {
         return Err(decided());
@@ -171,11 +197,11 @@ pub(crate) async fn resolve(
     };
     let run_id = run.run;
     let (state, step) = (transition.state, transition.step.clone());
-    let (item, routed) = people::act(&caller, run, "decided", transition, edited, body.note.clone());
+    let (item, routed) = people::act(&by, run, "decided", transition, edited, body.note.clone());
     let resolution = Resolution {
         escalation: escalation.escalation_id,
         resolution: body.decision.as_str(),
-        by: caller.name(),
+        by: &by,
         note: body.note.as_deref(),
     };
     let seq = app.process.record.resolve(resolution, item, routed).await?;

@@ -5,6 +5,7 @@ pub mod config;
 mod error;
 mod escalations;
 mod events;
+mod extract;
 mod fleet_view;
 mod intake;
 mod people;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use model::{Actor, RunId, StoredContent};
 use rails::{Settled, Standing, Transition, Workflow};
 use record::{Advance, Item, LoadedRun, Publication, PublicationState, Routed};
@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::App;
 use crate::auth::Caller;
 use crate::error::Problem;
+use crate::extract::{Body, Query};
 
 /// A run of the caller's tenant; anyone else's does not exist.
 pub(crate) async fn load(
@@ -42,7 +43,7 @@ pub(crate) fn standing(run: &LoadedRun) -> Standing<'_> {
 
 /// What a person's act writes.
 pub(crate) fn act(
-    caller: &Caller,
+    by: &str,
     run: LoadedRun,
     what: &'static str,
     transition: Transition,
@@ -55,7 +56,7 @@ pub(crate) fn act(
         content,
         trend: None,
         embedding: None,
-        actor: Actor { name: "person".to_owned(), version: String::new(), id: caller.name().to_owned() },
+        actor: Actor { name: "person".to_owned(), version: String::new(), id: by.to_owned() },
         at: chrono::Utc::now(),
         model: None,
         prompt: note,
@@ -80,13 +81,14 @@ pub(crate) async fn add_present_job(app: &App, workflow: &Workflow, run: RunId) 
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Limit {
-    limit: Option<i64>,
+    limit: Option<u32>,
 }
 
 impl Limit {
-    pub(crate) fn or(&self, default: i64) -> i64 {
-        self.limit.unwrap_or(default).clamp(1, 1000)
+    pub(crate) fn or(&self, default: u32) -> i64 {
+        i64::from(self.limit.unwrap_or(default).clamp(1, 1000))
     }
 }
 
@@ -120,10 +122,9 @@ pub(crate) async fn settle(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-    body: Result<Json<Answer>, axum::extract::rejection::JsonRejection>,
+    Body(answer): Body<Answer>,
 ) -> Result<Json<Value>, Problem> {
     caller.must("operate")?;
-    let Json(answer) = body.map_err(|e| Problem::bad_request(e.body_text()))?;
     let missing = || Problem::not_found(format!("there is no publication {id}"));
     let id = Uuid::parse_str(&id).map_err(|_| missing())?;
     let row: Publication = app
@@ -146,7 +147,7 @@ pub(crate) async fn settle(
     let Ok(transition) = rails::settled(&workflow, &standing(&run), answer) else {
         return settle_alone(&app, &caller, &row, answer).await;
     };
-    let (item, routed) = act(&caller, run, "settled", transition, None, None);
+    let (item, routed) = act(caller.name(), run, "settled", transition, None, None);
     let settled = app.process.record.settle_by_person(&row, answer, caller.name(), item, routed).await?;
     let seq = settled.ok_or_else(stale)?;
     add_present_job(&app, &workflow, run_id).await?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use model::{RunId, RunState};
 use rails::{Facts, Signal};
 use record::{Cancelled, RunFilter};
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::App;
 use crate::auth::Caller;
 use crate::error::Problem;
+use crate::extract::{OptionalBody, Query};
 use crate::people;
 
 /// The longest that a request may wait for a run's end.
@@ -26,6 +27,7 @@ fn run_id(text: &str) -> Result<RunId, Problem> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Wait {
     wait: Option<String>,
 }
@@ -81,21 +83,20 @@ pub(crate) struct ListQuery {
     state: Option<String>,
     source: Option<String>,
     cursor: Option<String>,
-    limit: Option<i64>,
+    limit: Option<u32>,
 }
 
 /// `GET /v1/runs`: newest first; `next` is the cursor of the following page.
 pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller,
-    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+    Query(query): Query<ListQuery>,
 ) -> Result<Json<Value>, Problem> {
     caller.must("read")?;
-    let Query(query) = query.map_err(|e| Problem::bad_request(e.body_text()))?;
     let bad = |e: &dyn std::fmt::Display| Problem::bad_request(e.to_string());
     let state = query.state.map(|text| text.parse::<RunState>()).transpose().map_err(|e| bad(&e))?;
     let before = query.cursor.map(|text| text.parse::<RunId>()).transpose().map_err(|e| bad(&e))?;
-    let limit = query.limit.unwrap_or(50).clamp(1, 500);
+    let limit = i64::from(query.limit.unwrap_or(50).clamp(1, 500));
     let filter = RunFilter { tenant: Some(caller.tenant().to_owned()), state, source: query.source, before };
     let runs = app.process.record.runs(&filter, limit).await?;
     let full = i64::try_from(runs.len()).unwrap_or(0) == limit;
@@ -122,10 +123,10 @@ pub(crate) async fn cancel(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-    body: Option<Json<CancelBody>>,
+    OptionalBody(body): OptionalBody<CancelBody>,
 ) -> Result<Json<Value>, Problem> {
     caller.must("operate")?;
-    let reason = body.and_then(|Json(body)| body.reason).unwrap_or_else(|| "cancelled on request".to_owned());
+    let reason = body.reason.unwrap_or_else(|| "cancelled on request".to_owned());
     let run = people::load(&app, &caller, run_id(&id)?, &[]).await?;
     let workflow = app.workflows.get(&run.pipeline_version).await?;
     let signal = Signal::Cancel { reason: &reason };
@@ -133,7 +134,7 @@ pub(crate) async fn cancel(
         rails::advance(&workflow, &people::standing(&run), &signal, &Default::default(), &Facts::default())
             .map_err(|impossible| Problem::conflict(impossible.to_string()))?;
     let run_id = run.run;
-    let (item, routed) = people::act(&caller, run, "cancelled", transition, None, None);
+    let (item, routed) = people::act(caller.name(), run, "cancelled", transition, None, None);
     match app.process.record.cancel(caller.name(), item, routed).await? {
         Cancelled::Done => Ok(Json(json!({ "run_id": run_id, "state": RunState::Cancelled }))),
         Cancelled::Stale => Err(Problem::conflict("the run moved on in the meantime; look at it again")),

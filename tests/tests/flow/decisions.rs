@@ -68,10 +68,17 @@ async fn an_edit_that_violates_policy_commits_nothing_and_one_that_does_not_is_p
         desk.post(&path(&escalation), json!({ "decision": "edit", "content": content })).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
     assert_eq!(problem["violations"][0]["rule"], "forbidden_term:Glimmerdrift");
+    content["body"] = json!(" ");
+    let edit = json!({ "decision": "edit", "content": content });
+    assert_eq!(desk.post(&path(&escalation), edit).await.0, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(fleet.runs().await[0].state, "waiting");
     content["body"] = json!("A text that a person wrote.");
-    let (status, _) = desk.post(&path(&escalation), json!({ "decision": "edit", "content": content })).await;
+    let edit = json!({ "decision": "edit", "content": content, "who": "Anna" });
+    let (status, _) = desk.post(&path(&escalation), edit).await;
     assert_eq!(status, StatusCode::OK);
+    let (_, decided) =
+        desk.get(&format!("/v1/escalations/{}", escalation["escalation_id"].as_str().unwrap())).await;
+    assert_eq!(decided["resolved_by"], "Anna (token default desk)");
     state(&fleet, "published").await;
     let folder = fleet.servers.folder().join("published");
     let post = std::fs::read_dir(folder)

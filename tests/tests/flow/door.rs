@@ -208,3 +208,41 @@ async fn tokens_decide_who_may_do_what_and_tenants_do_not_see_each_other() {
     assert_eq!(reader.get("/v1/events").await.0, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(reader.get("/v1/runs?state=lost").await.0, StatusCode::BAD_REQUEST);
 }
+
+#[tokio::test]
+async fn every_refusal_is_a_problem_document() {
+    let fleet = Fleet::with(&["gateway"]).await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let run = desk.post("/v1/events", body(1)).await.1["run_id"].as_str().unwrap().to_owned();
+    let kind = "application/json";
+    for (method, path, sent, expected) in [
+        ("POST", format!("/v1/runs/{run}/cancel"), "{\"reason\": 5}", 400),
+        ("POST", format!("/v1/runs/{run}/cancel"), "[", 400),
+        ("GET", format!("/v1/runs/{run}?wait=soon"), "", 400),
+        ("GET", format!("/v1/runs/{run}?wat=1s"), "", 400),
+        ("GET", "/v1/runs?limit=-4".to_owned(), "", 400),
+        ("GET", "/v1/runs?limit=x".to_owned(), "", 400),
+        ("GET", "/v1/runs?cursor=x".to_owned(), "", 400),
+        ("GET", "/v1/escalations?limit=x".to_owned(), "", 400),
+        ("GET", "/v1/publications?moon=1".to_owned(), "", 400),
+        ("GET", "/v1/escalations/x".to_owned(), "", 404),
+        ("POST", "/v1/escalations/x/resolve".to_owned(), "", 400),
+        ("POST", "/v1/publications/x/settle".to_owned(), "{\"answer\": \"delivered\"}", 404),
+        ("PUT", "/v1/events".to_owned(), "", 405),
+        ("GET", "/v1/nothing".to_owned(), "", 404),
+    ] {
+        let (status, problem) = desk.send(method, &path, kind, sent).await;
+        assert_eq!(
+            (status.as_u16(), &problem["status"]),
+            (expected, &json!(expected)),
+            "{method} {path}: {problem}"
+        );
+        assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
+    }
+    let (status, cancelled) = desk.send("POST", &format!("/v1/runs/{run}/cancel"), kind, "").await;
+    assert_eq!(
+        (status, &cancelled["state"]),
+        (StatusCode::OK, &json!("cancelled")),
+        "a reason may be left out"
+    );
+}
