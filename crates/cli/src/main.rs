@@ -24,7 +24,20 @@ use args::{Args, Command};
 use clap::Parser;
 use fleet::{Fault, FaultKind};
 
+/// `println!` panics where nobody reads any more, as in `tidemill runs list | head -1`: that is the end, and no fault.
+fn end_quietly_when_nobody_reads() {
+    let otherwise = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let said = info.payload().downcast_ref::<String>().map(String::as_str).unwrap_or_default();
+        if said.starts_with("failed printing to std") {
+            std::process::exit(0);
+        }
+        otherwise(info);
+    }));
+}
+
 fn main() -> ExitCode {
+    end_quietly_when_nobody_reads();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use fleet::Fault;
 use fleet::config::{Overrides, Settings};
 use record::Record;
-use streams::StreamNames;
+use streams::{StreamNames, Streams};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Up;
@@ -79,6 +79,8 @@ impl LocalFleetRun {
             .map_or(gateway.address, |(_, address)| address.clone());
         free(&address)?;
         let servers = Servers::start(&folder, &settings).await?;
+        // What the processes would find unfit is told once, here.
+        Streams::connect(&servers.redis_url, settings.shared.streams.clone()).await?;
         let record = Record::connect(&servers.database_url, 2).await?;
         record.migrate().await?;
         let token = kept_token(&folder, &record).await?;
