@@ -2,38 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed preparation is a failed test")]
 
-use model::{Content, EffectResult, Known, RetryClass, RunId, Sha256Digest};
+mod common;
+
+use common::{KEY, content, post};
+use model::{EffectResult, Known, RetryClass};
 use serde_json::{Value, json};
-use tidemill_outlets::{Outlet, Post, Webhook, WebhookConfig};
+use tidemill_outlets::{Outlet, Webhook, WebhookConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wiremock::matchers::{header, method};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-const KEY: &str = "00aa00aa00aa00aa00aa00aa00aa00aa00aa00aa00aa00aa00aa00aa00aa00aa";
-
-fn content() -> Content {
-    Content {
-        title: "A \"title\" & <more>".to_owned(),
-        summary: "In short.".to_owned(),
-        body: "First.\nSecond.".to_owned(),
-        url: Some("https://example.org/a".to_owned()),
-        language: "en".to_owned(),
-        tags: vec!["sea".to_owned()],
-    }
-}
-
-fn post(content: &Content) -> Post<'_> {
-    Post {
-        key: KEY,
-        content,
-        sha256: Sha256Digest([7; 32]),
-        published_at: chrono::DateTime::UNIX_EPOCH,
-        run: "0197a1c2-0000-7000-8000-000000000000".parse::<RunId>().unwrap(),
-        source: "wire",
-    }
-}
-
 fn webhook(url: &str, more: &Value) -> Webhook {
     rustls::crypto::ring::default_provider().install_default().ok();
     let mut config = json!({ "url": url, "secret": SECRET });

@@ -1,7 +1,10 @@
 //! Dead letters: what could not be decoded, validated or processed, with its bytes, its reason and its origin.
 
+use std::sync::LazyLock;
+
 use chrono::{DateTime, Utc};
 use model::{EntryFields, RunId};
+use regex::Regex;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
@@ -85,27 +88,15 @@ pub struct LetterFilter {
 /// Eight hexadecimal characters that reasons share which differ only in numbers, ids and quoted values.
 #[must_use]
 pub fn error_fingerprint(reason: &str) -> String {
-    let mut shape = String::with_capacity(reason.len());
-    let mut quoted = false;
-    for word in reason.split_inclusive(['`', '"', ' ']) {
-        let (body, end) = match word.char_indices().next_back() {
-            Some((at, c @ ('`' | '"' | ' '))) => (&word[..at], Some(c)),
-            _ => (word, None),
-        };
-        if quoted {
-            shape.push('…');
-        } else if body.chars().any(|c| c.is_ascii_digit()) {
-            shape.push('#');
-        } else {
-            shape.push_str(body);
-        }
-        if matches!(end, Some('`' | '"')) {
-            quoted = !quoted;
-        }
-        shape.extend(end);
-    }
+    let shape = VALUES.replace_all(reason, "…");
     model::sha256(&[shape.as_bytes()]).to_hex()[..8].to_owned()
 }
+
+/// What is quoted, and words with a digit.
+static VALUES: LazyLock<Regex> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "the pattern is a constant that a test compiles")]
+    Regex::new(r#"`[^`]*`|"[^"]*"|\S*[0-9]\S*"#).expect("a pattern")
+});
 
 /// Encodes an entry's fields as they are stored: each name and value with its length (u32, big-endian) before it.
 #[must_use]
