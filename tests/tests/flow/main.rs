@@ -8,6 +8,7 @@ mod decisions;
 mod door;
 mod effects;
 mod fleet;
+mod letters;
 mod misbehaviour;
 mod outages;
 mod outlets;
