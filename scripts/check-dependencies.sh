@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Checks the dependency rule of ARCHITECTURE.md with `cargo tree`:
 #
-#   model ← rails ← (streams, record) ← fleet ← worker binaries; text, vectors and outlets on model alone; no worker
+#   model ← rails ← (streams, record) ← fleet ← worker binaries; text, vectors, outlets and feeds on model alone; no worker
 #   binary on another. Only streams knows Redis, only record knows PostgreSQL, model and rails do no I/O.
 #
 # Development dependencies are free. `testkit`, `tests` and `bench` are in no shipped program: what they use is theirs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-libraries="model rails streams record fleet text vectors outlets"
+libraries="model rails streams record fleet text vectors outlets feeds"
 workers="gateway planner etl embedding judge publisher"
 faults=0
 
@@ -59,7 +59,7 @@ pure() {
 allowed model
 allowed local
 allowed rails model
-for crate in text vectors outlets; do allowed "$crate" model; done
+for crate in text vectors outlets feeds; do allowed "$crate" model; done
 for crate in streams record; do allowed "$crate" model rails; done
 allowed fleet model rails streams record
 # shellcheck disable=SC2086

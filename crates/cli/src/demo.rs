@@ -50,24 +50,12 @@ async fn show(fleet: &LocalFleetRun, events: &[u8]) -> Result<(), Fault> {
     };
     let client = Client::of(&gateway)?;
     println!("Fleet is up at {}. Sending the sample events …", fleet.known.gateway);
-    let sent = send(&client, events).await?;
+    let sent = ingest::send(&client, events, &ProgressBar::hidden()).await?;
     wait(&client, &sent).await?;
     where_each_stands(&client, &sent).await?;
     published_post(&client).await?;
     println!("\nLogs are in {}.", fleet.folder.join("logs").display());
     Ok(())
-}
-
-/// A planner that has just started may not have registered its intents yet.
-async fn send(client: &Client, events: &[u8]) -> Result<Sent, Fault> {
-    let until = Instant::now() + Duration::from_secs(30);
-    loop {
-        let sent = ingest::send(client, events, &ProgressBar::hidden()).await?;
-        if !sent.runs.is_empty() || Instant::now() > until {
-            return Ok(sent);
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
 }
 
 /// Waits until every run is ended or waits for a person.

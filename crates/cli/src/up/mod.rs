@@ -104,7 +104,7 @@ impl LocalFleetRun {
             processes,
             _lock: lock,
         };
-        fleet.processes.ready(&fleet.known.gateway).await?;
+        fleet.processes.ready(&fleet.known.gateway, &record).await?;
         let text = serde_json::to_vec_pretty(&fleet.known).map_err(|e| Fault::bug(e.to_string()))?;
         secret_file(&fleet.folder.join(LocalFleet::FILE), &text)?;
         Ok(fleet)

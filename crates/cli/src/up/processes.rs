@@ -8,6 +8,8 @@ use fleet::config::Overrides;
 use fleet::{Fault, FaultKind};
 use local::{Signal, Supervised, spawn_supervised};
 
+use record::Record;
+
 use super::NAMES;
 use super::restarts::Restarts;
 
@@ -66,17 +68,19 @@ impl Processes {
         Ok(Self { members, grace: grace + Duration::from_secs(5) })
     }
 
-    /// Waits until the gateway takes requests.
-    pub(super) async fn ready(&mut self, gateway: &str) -> Result<(), Fault> {
+    /// Waits until the gateway takes requests, and the planner has said what is wanted of each source.
+    pub(super) async fn ready(&mut self, gateway: &str, record: &Record) -> Result<(), Fault> {
         let address = gateway.trim_start_matches("http://").to_owned();
         let until = Instant::now() + READY;
-        while tokio::net::TcpStream::connect(&address).await.is_err() {
+        while tokio::net::TcpStream::connect(&address).await.is_err()
+            || record.active_intents().await?.is_empty()
+        {
             if let Some(fault) = self.tend() {
                 return Err(fault);
             }
             if Instant::now() > until {
                 return Err(Fault::unavailable(format!(
-                    "the gateway does not answer at {address}; see its log"
+                    "the gateway does not answer at {address}, or the planner has registered nothing; see their logs"
                 )));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
