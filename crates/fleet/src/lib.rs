@@ -8,6 +8,7 @@
 mod admin;
 mod brain;
 pub mod config;
+mod door;
 pub mod failpoint;
 mod fault;
 mod handler;
@@ -21,12 +22,13 @@ mod worker;
 mod workflows;
 
 pub use config::Settings;
+pub use door::{Arrival, Door, DoorError, add_first_jobs};
 pub use fault::{Fault, FaultKind};
 pub use handler::{Handler, JobContext, Needs};
 pub use intents::Intents;
 pub use launch::{Process, launch};
 pub use metrics::{JobLabels, Metrics};
-pub use replay::{Replayed, Replayer};
+pub use replay::{Replayed, Replayer, source_letter};
 
 pub use worker::serve;
 pub use workflows::Workflows;

@@ -12,6 +12,14 @@ use crate::{Fault, Workflows};
 /// How often a replayed letter is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// The origin of letters that are documents of a polled source.
+#[must_use]
+pub fn source_letter(source: &str) -> String {
+    format!("{SOURCE}{source}")
+}
+
+const SOURCE: &str = "source:";
+
 /// Gives letters another life.
 #[derive(Debug)]
 pub struct Replayer {
@@ -51,6 +59,12 @@ impl Replayer {
         if !letter.is_open() {
             return Err(Fault::usage(format!(
                 "letter {} was replayed or discarded before",
+                letter.dead_letter_id
+            )));
+        }
+        if let Some(source) = letter.stream.as_deref().and_then(|stream| stream.strip_prefix(SOURCE)) {
+            return Err(Fault::usage(format!(
+                "letter {} is a document of the source `{source}`, which is polled again by itself; discard the letter",
                 letter.dead_letter_id
             )));
         }

@@ -127,3 +127,13 @@ impl From<streams::Error> for Problem {
         Self::unavailable(error.to_string())
     }
 }
+
+impl From<fleet::DoorError> for Problem {
+    fn from(error: fleet::DoorError) -> Self {
+        match error {
+            fleet::DoorError::NothingRegistered => Self::unavailable(error.to_string()),
+            fleet::DoorError::NotServed(_) => Self::unprocessable(error.to_string()),
+            fleet::DoorError::Record(error) => error.into(),
+        }
+    }
+}

@@ -6,10 +6,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Buf, BytesMut};
-use fleet::spans;
 use futures::StreamExt;
 use model::NewEvent;
-use record::{Admission, Admitted, NewRun};
+use record::Admitted;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -193,39 +192,8 @@ impl<'a> Batch<'a> {
         // A long request may fill the backlog by itself.
         room(self.app)?;
         let event = NewEvent::parse(bytes).map_err(|e| Problem::bad_request(e.to_string()))?;
-        let (tenant, source) = (self.caller.tenant(), event.source.as_str());
-        let Some(intent) = self.app.intents.serving(tenant, source).await? else {
-            if self.app.intents.active().await?.is_empty() {
-                return Err(Problem::unavailable("no intent is registered yet: start a planner"));
-            }
-            return Err(Problem::unprocessable(format!("no intent serves the source `{source}`")));
-        };
-        let workflow = self.app.workflows.get(&intent.pipeline_version).await?;
-        let first_step = workflow.first_step().to_owned();
-        let worker = workflow.step(&first_step).map(|step| step.worker.to_string()).unwrap_or_default();
-        let about = spans::About {
-            name: "gateway",
-            run_id: None,
-            step: &first_step,
-            attempt: 0,
-            planner_intent: &intent.purpose,
-        };
-        // The span ends when the event is with the lane.
-        let (_span, traceparent) = spans::begin(&about, self.traceparent.as_deref());
-        let run_partitions = self.app.process.streams.partitions();
-        let admission = Admission::draw_up(
-            NewRun {
-                event,
-                tenant: tenant.to_owned(),
-                intent,
-                first_step,
-                partition: rand::random_range(0..run_partitions),
-                traceparent: traceparent.or_else(|| Some(new_traceparent())),
-                received_at: chrono::Utc::now(),
-            },
-            &self.app.process.actor,
-        )?;
-        self.app.intake.submit(admission, worker).await
+        let arrival = self.app.door.draw_up(event, self.caller.tenant(), self.traceparent.as_deref()).await?;
+        self.app.intake.submit(arrival).await
     }
 
     async fn answer(mut self) -> Result<Response, Problem> {
@@ -248,17 +216,13 @@ fn is_traceparent(text: &str) -> bool {
             .all(|(part, size)| part.len() == size && part.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-fn new_traceparent() -> String {
-    format!("00-{:032x}-{:016x}-01", rand::random::<u128>().max(1), rand::random::<u64>().max(1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_trace_context_is_made_as_it_is_checked() {
-        assert!(is_traceparent(&new_traceparent()));
+    fn a_trace_context_is_checked() {
+        assert!(is_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
         for bad in [
             "",
             "00-1-2-01",

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fleet::Process;
-use model::{Job, JobKey};
+use fleet::{Arrival, Process};
 use record::{Admission, Admitted, Handling};
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,8 +18,7 @@ const MEASURED: Duration = Duration::from_millis(100);
 const FIRST: &str = "etl";
 
 struct Asked {
-    admission: Admission,
-    worker: String,
+    arrival: Arrival,
     answer: oneshot::Sender<Result<Admitted, Problem>>,
 }
 
@@ -48,12 +46,11 @@ impl Intake {
     /// Hands an event to the lane; the receiver tells once it is committed.
     pub(crate) async fn submit(
         &self,
-        admission: Admission,
-        worker: String,
+        arrival: Arrival,
     ) -> Result<oneshot::Receiver<Result<Admitted, Problem>>, Problem> {
         let (answer, answered) = oneshot::channel();
         let stopping = || Problem::unavailable("the gateway is stopping");
-        self.asked.send(Asked { admission, worker, answer }).await.map_err(|_| stopping())?;
+        self.asked.send(Asked { arrival, answer }).await.map_err(|_| stopping())?;
         Ok(answered)
     }
 }
@@ -76,11 +73,17 @@ async fn run(process: Process, mut queue: mpsc::Receiver<Asked>) {
 }
 
 async fn commit(process: &Process, group: Vec<Asked>) {
-    let (admissions, waiting): (Vec<Admission>, Vec<_>) =
-        group.into_iter().map(|asked| (asked.admission, (asked.worker, asked.answer))).unzip();
+    let (admissions, waiting): (Vec<Admission>, Vec<_>) = group
+        .into_iter()
+        .map(|asked| (asked.arrival.admission, (asked.arrival.worker, asked.answer)))
+        .unzip();
     let admitted = admit(process, &admissions).await;
     fleet::failpoint::reach("accepted");
-    add_jobs(process, &admissions, &admitted, waiting.iter().map(|(worker, _)| worker.as_str())).await;
+    let created =
+        admissions.iter().zip(&admitted).zip(&waiting).filter_map(|((admission, admitted), (worker, _))| {
+            matches!(admitted, Ok(Admitted { created: true, .. })).then_some((admission, worker.as_str()))
+        });
+    fleet::add_first_jobs(&process.streams, created).await;
     for ((_, answer), admitted) in waiting.into_iter().zip(admitted) {
         match &admitted {
             Ok(Admitted { created: true, .. }) => process.metrics.events_accepted.inc(),
@@ -108,33 +111,6 @@ async fn admit(process: &Process, admissions: &[Admission]) -> Vec<Result<Admitt
         Err(error) => {
             let problem = Problem::from(error);
             admissions.iter().map(|_| Err(problem.clone())).collect()
-        }
-    }
-}
-
-/// Adds the jobs of new runs. Redis being away is no reason to refuse: what is committed is accepted, and the reconciler
-/// adds the jobs later.
-async fn add_jobs<'a>(
-    process: &Process,
-    admissions: &[Admission],
-    admitted: &[Result<Admitted, Problem>],
-    workers: impl Iterator<Item = &'a str>,
-) {
-    let mut jobs: std::collections::HashMap<(&str, u16), Vec<Job>> = std::collections::HashMap::new();
-    for ((admission, admitted), worker) in admissions.iter().zip(admitted).zip(workers) {
-        if matches!(admitted, Ok(Admitted { created: true, .. })) {
-            jobs.entry((worker, admission.new.partition)).or_default().push(Job {
-                key: JobKey { run: admission.run, branch: 0, seq: 0 },
-                step: admission.new.first_step.clone(),
-                attempt: 0,
-                traceparent: admission.new.traceparent.clone(),
-                enriched_trend_id: None,
-            });
-        }
-    }
-    for ((worker, partition), jobs) in jobs {
-        if let Err(error) = process.streams.add(worker, partition, &jobs).await {
-            tracing::warn!(%error, jobs = jobs.len(), "jobs could not be added; the reconciler adds them");
         }
     }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
-use fleet::{Fault, Intents, Process, Workflows};
+use fleet::{Door, Fault, Process, Workflows};
 use rails::Policy;
 use tokio::net::TcpListener;
 
@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) config: Section,
     pub(crate) policy: Policy,
     pub(crate) tokens: Tokens,
-    pub(crate) intents: Intents,
+    pub(crate) door: Door,
     pub(crate) workflows: Workflows,
     pub(crate) intake: Intake,
 }
@@ -66,7 +66,7 @@ pub async fn run(process: Process) -> Result<(), Fault> {
 fn router(process: Process, config: Section, policy: Policy) -> Router {
     let shared = Arc::new(Shared {
         tokens: Tokens::new(process.record.clone()),
-        intents: Intents::new(process.record.clone()),
+        door: Door::new(&process),
         workflows: Workflows::new(process.record.clone()),
         intake: Intake::start(process.clone()),
         policy,

@@ -16,6 +16,8 @@ pub struct Section {
     pub workflows: Vec<PathBuf>,
     /// Thresholds of workflows: workflow name → value name → value.
     pub values: BTreeMap<String, BTreeMap<String, serde_json::Value>>,
+    /// Feeds that are polled.
+    pub sources: Vec<Source>,
     /// A running run whose job has been due for this long is looked for in the streams.
     #[serde(with = "fleet::config::duration")]
     pub reconcile_after: Duration,
@@ -38,6 +40,54 @@ pub struct Intent {
     /// The region of its runs.
     #[serde(default = "region")]
     pub region: String,
+}
+
+/// A feed that is polled.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The events' source.
+    pub name: String,
+    /// `http://`, `https://` or `file:`.
+    pub url: String,
+    /// When: five fields of cron, or six with seconds before them.
+    #[serde(default = "quarterly")]
+    pub cron: String,
+    /// The time zone that the cron is meant in, by its IANA name.
+    #[serde(default = "utc")]
+    pub timezone: String,
+    /// The tenant of its events.
+    #[serde(default = "default_tenant")]
+    pub tenant: String,
+    /// How long a poll may take.
+    #[serde(default = "half_a_minute", with = "fleet::config::duration")]
+    pub timeout: Duration,
+    /// The longest document.
+    #[serde(default = "few_mebibytes", with = "fleet::config::size")]
+    pub max_size: u64,
+    /// Whether private addresses may be asked.
+    #[serde(default)]
+    pub allow_private: bool,
+}
+
+fn quarterly() -> String {
+    "*/15 * * * *".to_owned()
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+fn default_tenant() -> String {
+    model::DEFAULT_TENANT.to_owned()
+}
+
+fn half_a_minute() -> Duration {
+    Duration::from_secs(30)
+}
+
+fn few_mebibytes() -> u64 {
+    8 << 20
 }
 
 fn trend() -> String {
@@ -64,6 +114,7 @@ impl Default for Section {
             }],
             workflows: vec![],
             values: BTreeMap::new(),
+            sources: vec![],
             reconcile_after: Duration::from_secs(60),
         }
     }

@@ -3,11 +3,13 @@
 //! Several planners may run. Registration is idempotent, resumption goes through a consumer group, and the clock work
 //! is done by whoever holds the lease in PostgreSQL.
 
+mod clock;
 pub mod config;
 mod error;
 mod intents;
 mod reconcile;
 mod resume;
+mod sources;
 
 use fleet::{Fault, Process};
 
@@ -17,11 +19,13 @@ use fleet::{Fault, Process};
 /// [`Fault`] of kind usage for a wrong section or workflow, unavailable where a server is away at start.
 pub async fn run(process: Process) -> Result<(), Fault> {
     let config: config::Section = process.section("planner")?;
+    let polled = sources::check(&config.sources)?;
     intents::register(&process.record, &config).await?;
+    let polling = tokio::spawn(sources::run(process.clone(), polled));
     let resuming = tokio::spawn(resume::run(process.clone()));
     let reconciling = tokio::spawn(reconcile::run(process.clone(), config));
     process.shutdown.cancelled().await;
-    for task in [resuming, reconciling] {
+    for task in [resuming, reconciling, polling] {
         task.await.map_err(|e| Fault::bug(format!("the planner's work broke off: {e}")))?;
     }
     Ok(())

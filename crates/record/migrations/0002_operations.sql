@@ -25,3 +25,15 @@ CREATE TABLE feedback (
     given_at       timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX feedback_by_publication ON feedback (publication_id);
+
+CREATE TABLE sources (
+    name          text PRIMARY KEY,
+    next_at       timestamptz NOT NULL DEFAULT now(),
+    polled_at     timestamptz,
+    etag          text,
+    last_modified text,
+    -- Why the last poll failed; null where it did not.
+    failure       text,
+    failures      integer NOT NULL DEFAULT 0
+);
+COMMENT ON COLUMN sources.next_at IS 'Advanced by whoever polls, before it polls: so of several planners one does.';

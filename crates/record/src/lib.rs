@@ -20,6 +20,7 @@ mod provenance;
 mod publications;
 mod reconcile;
 mod runs;
+mod sources;
 mod tokens;
 mod workflows;
 
@@ -40,4 +41,5 @@ pub use provenance::{BrokenLink, ProvenanceEntry, Verification, trace_id};
 pub use publications::{Claim, Claimed, Publication, PublicationState, publication_key};
 pub use reconcile::{OutstandingRun, RunningCount};
 pub use runs::{ArtifactView, ProvenanceView, RunDetail, RunFilter, RunSummary};
+pub use sources::Poll;
 pub use tokens::{ROLES, Token};

@@ -13,4 +13,5 @@ mod misbehaviour;
 mod outages;
 mod outlets;
 mod record_guards;
+mod sources;
 mod spans;

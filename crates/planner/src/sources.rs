@@ -1,0 +1,167 @@
+//! Polled sources: each entry of a feed becomes an event, once.
+//!
+//! Whoever advances a source's `next_at` polls it, so of several planners one does. A poll that fails is noted and made
+//! again at the next time; it never holds up another source.
+
+use std::time::Duration;
+
+use feeds::{Entry, Fetched, Fetcher, Limits, Validators};
+use fleet::{Arrival, Door, Fault, Process};
+use model::{Failure, NewEvent};
+use record::{NewDeadLetter, Poll};
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::config::Source;
+use crate::error::RoundError;
+
+/// How often the clock is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// Events committed at once.
+const GROUP: usize = 100;
+
+/// A source, ready to be polled.
+#[derive(Debug, Clone)]
+pub(crate) struct Polled {
+    config: Source,
+    clock: Clock,
+    fetcher: Fetcher,
+}
+
+/// Checks the configured sources.
+///
+/// # Errors
+/// [`Fault`] of kind usage: a name twice, a cron or time zone that is none.
+pub(crate) fn check(sources: &[Source]) -> Result<Vec<Polled>, Fault> {
+    let mut names = std::collections::BTreeSet::new();
+    sources
+        .iter()
+        .map(|source| {
+            let place = format!("planner.sources.{}", source.name);
+            if !names.insert(&source.name) {
+                return Err(Fault::usage(format!("{place} is there twice")));
+            }
+            let limits = Limits {
+                timeout: source.timeout,
+                size: source.max_size,
+                allow_private: source.allow_private,
+            };
+            let fetcher = Fetcher::new(limits).map_err(|e| Fault::bug(format!("{place}: {e}")))?;
+            Ok(Polled {
+                clock: Clock::parse(&place, &source.cron, &source.timezone)?,
+                config: source.clone(),
+                fetcher,
+            })
+        })
+        .collect()
+}
+
+/// Polls until the process stops.
+pub(crate) async fn run(process: Process, sources: Vec<Polled>) {
+    let mut polls = JoinSet::new();
+    while !process.shutdown.is_cancelled() {
+        for source in &sources {
+            match process.record.claim_poll(&source.config.name, source.clock.after(chrono::Utc::now())).await
+            {
+                Ok(Some(poll)) => {
+                    polls.spawn(source.clone().poll(process.clone(), poll));
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%error, source = source.config.name, "a source cannot be looked at")
+                }
+            }
+        }
+        while polls.try_join_next().is_some() {}
+        tokio::select! {
+            () = process.shutdown.cancelled() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+    polls.shutdown().await;
+}
+
+impl Polled {
+    async fn poll(self, process: Process, known: Poll) {
+        let name = self.config.name.clone();
+        let noted = match self.read(&process, known).await {
+            Ok((poll, new)) => {
+                tracing::info!(source = name, new, "polled");
+                process.record.polled(&name, Ok(&poll)).await
+            }
+            Err(failure) => {
+                tracing::warn!(source = name, reason = failure.reason, "a poll failed");
+                process.record.polled(&name, Err(&failure.reason)).await
+            }
+        };
+        if let Err(error) = noted {
+            tracing::warn!(%error, source = name, "the poll could not be noted");
+        }
+    }
+
+    /// What the document said of itself, and how many of its entries were new.
+    async fn read(&self, process: &Process, known: Poll) -> Result<(Poll, usize), Failure> {
+        let Source { name, url, .. } = &self.config;
+        let validators = Validators { etag: known.etag.clone(), last_modified: known.last_modified.clone() };
+        let (bytes, validators) = match self.fetcher.fetch(url, &validators).await? {
+            Fetched::Unchanged => return Ok((known, 0)),
+            Fetched::Document(bytes, validators) => (bytes, validators),
+        };
+        let away = |e: RoundError| Failure::unavailable(e.to_string());
+        let poll = Poll { etag: validators.etag, last_modified: validators.last_modified };
+        let document = match feeds::parse(&bytes, Some(url)) {
+            Ok(document) => document,
+            Err(failure) => {
+                bury(process, name, &bytes, &failure.reason).await.map_err(away)?;
+                return Ok((poll, 0));
+            }
+        };
+        let new = self.let_in(process, &document.entries).await?;
+        if let Some(reason) = &document.broken {
+            bury(process, name, &bytes, &format!("it breaks off: {reason}")).await.map_err(away)?;
+        }
+        Ok((poll, new))
+    }
+
+    async fn let_in(&self, process: &Process, entries: &[Entry]) -> Result<usize, Failure> {
+        let door = Door::new(process);
+        let mut new = 0;
+        for group in entries.chunks(GROUP) {
+            let mut arrivals: Vec<Arrival> = Vec::with_capacity(group.len());
+            for entry in group {
+                let event = NewEvent::from_upstream(
+                    &self.config.name,
+                    &entry.identity.to_hex(),
+                    entry.payload.to_string().as_bytes(),
+                );
+                match event {
+                    Ok(event) => arrivals.push(
+                        door.draw_up(event, &self.config.tenant, None)
+                            .await
+                            .map_err(|e| Failure::transient(e.to_string()))?,
+                    ),
+                    Err(error) => {
+                        let bytes = entry.payload.to_string();
+                        bury(process, &self.config.name, bytes.as_bytes(), &error.to_string())
+                            .await
+                            .map_err(|e| Failure::unavailable(e.to_string()))?;
+                    }
+                }
+            }
+            new += door.let_in(&arrivals).await.map_err(|e| Failure::unavailable(e.to_string()))?;
+        }
+        Ok(new)
+    }
+}
+
+/// Keeps what cannot be read, once.
+async fn bury(process: &Process, source: &str, bytes: &[u8], reason: &str) -> Result<(), RoundError> {
+    let letter = NewDeadLetter {
+        stream: fleet::source_letter(source),
+        entry_id: model::sha256(&[bytes]).to_hex(),
+        reason: reason.to_owned(),
+        fields: vec![(b"document".to_vec(), bytes.to_vec())],
+    };
+    process.record.bury(&letter).await?;
+    Ok(())
+}
