@@ -122,8 +122,11 @@ pub(crate) struct Database {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Ingest {
-    /// JSON, a JSON array or NDJSON; `-` reads standard input
+    /// JSON, a JSON array, NDJSON, RSS, Atom or JSON Feed; `-` reads standard input
     pub(crate) file: String,
+    /// The source of a feed's entries [default: the file's name]
+    #[arg(long)]
+    pub(crate) source: Option<String>,
     #[command(flatten)]
     pub(crate) gateway: Gateway,
 }

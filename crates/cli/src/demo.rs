@@ -50,7 +50,7 @@ async fn show(fleet: &LocalFleetRun, events: &[u8]) -> Result<(), Fault> {
     };
     let client = Client::of(&gateway)?;
     println!("Fleet is up at {}. Sending the sample events …", fleet.known.gateway);
-    let sent = ingest::send(&client, events, &ProgressBar::hidden()).await?;
+    let sent = ingest::send(&client, events, "samples", &ProgressBar::hidden()).await?;
     wait(&client, &sent).await?;
     where_each_stands(&client, &sent).await?;
     published_post(&client).await?;

@@ -34,8 +34,10 @@ pub(crate) async fn run(ingest: Ingest) -> Result<(), Fault> {
         let file = tokio::fs::File::open(&ingest.file).await;
         Box::new(file.map_err(|e| Fault::usage(format!("{} cannot be read: {e}", ingest.file)))?)
     };
+    let stem = std::path::Path::new(&ingest.file).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let source = ingest.source.or(stem.filter(|stem| stem != "-")).unwrap_or_else(|| "feed".to_owned());
     let bar = progress();
-    let sent = send(&client, input, &bar).await?;
+    let sent = send(&client, input, &source, &bar).await?;
     bar.finish_and_clear();
     println!(
         "{} accepted, {} of them known before, {} refused.",
@@ -63,10 +65,12 @@ pub(crate) fn progress() -> ProgressBar {
     bar
 }
 
-/// Sends everything, batch by batch. A file that begins with `[` or spreads one event over several lines is read whole.
+/// Sends everything, batch by batch. An array, a feed (its entries are events of `source`), and an event that spreads
+/// over several lines are read whole.
 pub(crate) async fn send(
     client: &Client,
     input: impl AsyncRead + Unpin,
+    source: &str,
     bar: &ProgressBar,
 ) -> Result<Sent, Fault> {
     let broken = |e: std::io::Error| Fault::usage(format!("the input cannot be read: {e}"));
@@ -80,7 +84,7 @@ pub(crate) async fn send(
         if number == 1 && is_document(&text) {
             let mut whole = text;
             tokio::io::AsyncReadExt::read_to_end(&mut input, &mut whole).await.map_err(broken)?;
-            for (index, item) in items(&whole)?.into_iter().enumerate() {
+            for (index, item) in items(&whole, source)?.into_iter().enumerate() {
                 batch.push((index + 1, item));
             }
             break;
@@ -100,15 +104,44 @@ pub(crate) async fn send(
     Ok(sent)
 }
 
-/// Whether a first line begins an array, or an event that goes on in the next line.
+/// Whether a first line begins an array, a feed, or an event that goes on in the next line.
 fn is_document(line: &[u8]) -> bool {
     let line = line.trim_ascii();
-    line.first() == Some(&b'[') || line == b"{"
+    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+    matches!(line.first(), Some(b'[' | b'<')) || line == b"{" || is_json_feed(line)
 }
 
-fn items(bytes: &[u8]) -> Result<Vec<String>, Fault> {
+fn is_json_feed(bytes: &[u8]) -> bool {
+    let mark = b"https://jsonfeed.org/version/";
+    bytes.first() == Some(&b'{') && bytes.windows(mark.len()).any(|window| window == mark)
+}
+
+/// The entries of a feed as events, or `None` where it is none.
+fn entries(bytes: &[u8], source: &str) -> Option<Result<Vec<String>, Fault>> {
+    let text = bytes.trim_ascii_start();
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    if text.first() != Some(&b'<') && !is_json_feed(text) {
+        return None;
+    }
+    let read = feeds::parse(bytes, None).map_err(|failure| Fault::usage(failure.to_string()));
+    Some(read.map(|document| {
+        if let Some(reason) = &document.broken {
+            eprintln!("the feed breaks off ({reason}): what comes before is sent");
+        }
+        let event = |entry: &feeds::Entry| {
+            serde_json::json!({ "source": source, "request_id": entry.identity, "payload": entry.payload })
+                .to_string()
+        };
+        document.entries.iter().map(event).collect()
+    }))
+}
+
+fn items(bytes: &[u8], source: &str) -> Result<Vec<String>, Fault> {
+    if let Some(entries) = entries(bytes, source) {
+        return entries;
+    }
     let wrong = |e: serde_json::Error| {
-        Fault::usage(format!("the input is neither NDJSON, nor an event, nor an array: {e}"))
+        Fault::usage(format!("the input is neither NDJSON, nor an event, nor an array, nor a feed: {e}"))
     };
     let flat = |item: &RawValue| item.get().replace(['\n', '\r'], " ");
     if bytes.trim_ascii_start().first() == Some(&b'[') {
