@@ -7,7 +7,9 @@ mod escalations;
 mod events;
 mod extract;
 mod fleet_view;
+mod follow;
 mod intake;
+mod letters;
 mod people;
 mod runs;
 
@@ -19,11 +21,15 @@ use axum::routing::{get, post};
 use fleet::{Door, Fault, Process, Workflows};
 use rails::Policy;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use auth::Tokens;
 use config::Section;
 use error::Problem;
 use intake::Intake;
+
+/// Clients that follow events at once, each with a connection to Redis.
+const FOLLOWERS: usize = 200;
 
 /// What every request handler shares.
 pub(crate) struct Shared {
@@ -34,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) door: Door,
     pub(crate) workflows: Workflows,
     pub(crate) intake: Intake,
+    /// Places for those who follow events.
+    pub(crate) followers: Arc<Semaphore>,
 }
 
 pub(crate) type App = Arc<Shared>;
@@ -69,12 +77,13 @@ fn router(process: Process, config: Section, policy: Policy) -> Router {
         door: Door::new(&process),
         workflows: Workflows::new(process.record.clone()),
         intake: Intake::start(process.clone()),
+        followers: Arc::new(Semaphore::new(FOLLOWERS)),
         policy,
         config,
         process,
     });
     Router::new()
-        .route("/v1/events", post(events::accept))
+        .route("/v1/events", post(events::accept).get(follow::follow))
         .route("/v1/runs", get(runs::list))
         .route("/v1/runs/{id}", get(runs::show))
         .route("/v1/runs/{id}/cancel", post(runs::cancel))
@@ -84,6 +93,10 @@ fn router(process: Process, config: Section, policy: Policy) -> Router {
         .route("/escalations/{id}/resolve", post(escalations::resolve))
         .route("/v1/publications", get(people::publications))
         .route("/v1/publications/{id}/settle", post(people::settle))
+        .route("/v1/publications/{id}/feedback", post(people::feedback))
+        .route("/v1/incidents", get(people::incidents))
+        .route("/v1/dead-letters", get(letters::list))
+        .route("/v1/dead-letters/replay", post(letters::replay))
         .route("/v1/fleet", get(fleet_view::show))
         .fallback(|| async { Problem::not_found("there is no such address; README.md lists them") })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use model::{Actor, RunId, StoredContent};
 use rails::{Settled, Standing, Transition, Workflow};
 use record::{Advance, Item, LoadedRun, Publication, PublicationState, Routed};
@@ -103,6 +104,64 @@ pub(crate) async fn publications(
     Ok(Json(json!({ "publications": found })))
 }
 
+/// `GET /v1/incidents`: policy violations that blocked publications, newest first.
+pub(crate) async fn incidents(
+    State(app): State<App>,
+    caller: Caller,
+    Query(limit): Query<Limit>,
+) -> Result<Json<Value>, Problem> {
+    caller.must("read")?;
+    let found = app.process.record.incidents(caller.tenant(), limit.or(100)).await?;
+    Ok(Json(json!({ "incidents": found })))
+}
+
+/// The longest feedback, in characters.
+const LONGEST_FEEDBACK: usize = 10_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewFeedback {
+    kind: FeedbackKind,
+    text: String,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum FeedbackKind {
+    Complaint,
+    Correction,
+}
+
+/// `POST /v1/publications/{id}/feedback`: a complaint or a correction, kept with the publication.
+pub(crate) async fn feedback(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(given): Body<NewFeedback>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    caller.must("moderate")?;
+    let row = publication(&app, &caller, &id).await?;
+    let text = given.text.trim();
+    if text.is_empty() || text.chars().count() > LONGEST_FEEDBACK {
+        return Err(Problem::unprocessable(format!("`text` has 1 to {LONGEST_FEEDBACK} characters")));
+    }
+    let kind = match given.kind {
+        FeedbackKind::Complaint => "complaint",
+        FeedbackKind::Correction => "correction",
+    };
+    let record = &app.process.record;
+    let kept = record.add_feedback(row.publication_id, caller.tenant(), kind, text, caller.name()).await?;
+    Ok((StatusCode::CREATED, Json(json!({ "feedback_id": kept, "publication_id": row.publication_id }))))
+}
+
+/// A publication of the caller's tenant; anyone else's does not exist.
+async fn publication(app: &App, caller: &Caller, id: &str) -> Result<Publication, Problem> {
+    let missing = || Problem::not_found(format!("there is no publication {id}"));
+    let id = Uuid::parse_str(id).map_err(|_| missing())?;
+    let row = app.process.record.publication(id).await?;
+    row.filter(|row| row.tenant == caller.tenant()).ok_or_else(missing)
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Answer {
@@ -125,15 +184,7 @@ pub(crate) async fn settle(
     Body(answer): Body<Answer>,
 ) -> Result<Json<Value>, Problem> {
     caller.must("operate")?;
-    let missing = || Problem::not_found(format!("there is no publication {id}"));
-    let id = Uuid::parse_str(&id).map_err(|_| missing())?;
-    let row: Publication = app
-        .process
-        .record
-        .publication(id)
-        .await?
-        .filter(|row| row.tenant == caller.tenant())
-        .ok_or_else(missing)?;
+    let row = publication(&app, &caller, &id).await?;
     let answer = match answer.answer {
         Answered::Delivered => Settled::Delivered,
         Answered::Resend => Settled::Resend,
@@ -151,7 +202,7 @@ pub(crate) async fn settle(
     let settled = app.process.record.settle_by_person(&row, answer, caller.name(), item, routed).await?;
     let seq = settled.ok_or_else(stale)?;
     add_present_job(&app, &workflow, run_id).await?;
-    Ok(Json(json!({ "publication_id": id, "run_id": run_id, "seq": seq })))
+    Ok(Json(json!({ "publication_id": row.publication_id, "run_id": run_id, "seq": seq })))
 }
 
 /// The run of an unknown post moved on: what became of the post can still be told, but nothing is sent for it any more.

@@ -73,6 +73,7 @@ async fn detail(app: &App, run: RunId) -> Result<Json<Value>, Problem> {
         map.insert("steps".to_owned(), Value::Array(steps));
         map.insert("escalation".to_owned(), json!(record.escalation_of(run).await?));
         map.insert("publications".to_owned(), json!(record.publications_of(run).await?));
+        map.insert("feedback".to_owned(), json!(record.feedback_of(run).await?));
     }
     Ok(Json(shown))
 }

@@ -18,6 +18,8 @@ pub struct Section {
     pub values: BTreeMap<String, BTreeMap<String, serde_json::Value>>,
     /// Feeds that are polled.
     pub sources: Vec<Source>,
+    /// What happens, told to outsiders on `dataset:events`.
+    pub relay: Relay,
     /// A running run whose job has been due for this long is looked for in the streams.
     #[serde(with = "fleet::config::duration")]
     pub reconcile_after: Duration,
@@ -40,6 +42,22 @@ pub struct Intent {
     /// The region of its runs.
     #[serde(default = "region")]
     pub region: String,
+}
+
+/// What happens, told to outsiders.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Relay {
+    /// Whether it is told.
+    pub enabled: bool,
+    /// Events that the stream keeps, about.
+    pub length: usize,
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        Self { enabled: true, length: 100_000 }
+    }
 }
 
 /// A feed that is polled.
@@ -115,6 +133,7 @@ impl Default for Section {
             workflows: vec![],
             values: BTreeMap::new(),
             sources: vec![],
+            relay: Relay::default(),
             reconcile_after: Duration::from_secs(60),
         }
     }

@@ -8,6 +8,7 @@ pub mod config;
 mod error;
 mod intents;
 mod reconcile;
+mod relay;
 mod resume;
 mod sources;
 
@@ -22,10 +23,18 @@ pub async fn run(process: Process) -> Result<(), Fault> {
     let polled = sources::check(&config.sources)?;
     intents::register(&process.record, &config).await?;
     let polling = tokio::spawn(sources::run(process.clone(), polled));
+    let relaying = tokio::spawn({
+        let (process, relay) = (process.clone(), config.relay.clone());
+        async move {
+            if relay.enabled {
+                relay::run(process, relay.length).await;
+            }
+        }
+    });
     let resuming = tokio::spawn(resume::run(process.clone()));
     let reconciling = tokio::spawn(reconcile::run(process.clone(), config));
     process.shutdown.cancelled().await;
-    for task in [resuming, reconciling, polling] {
+    for task in [resuming, reconciling, polling, relaying] {
         task.await.map_err(|e| Fault::bug(format!("the planner's work broke off: {e}")))?;
     }
     Ok(())

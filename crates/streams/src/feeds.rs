@@ -7,6 +7,59 @@ use model::{EntryFields, Job};
 use crate::moves::member;
 use crate::{Error, Streams};
 
+/// How long a tail waits for entries, in milliseconds.
+const TAIL_MS: usize = 1000;
+
+/// A follower of a feed, on a connection of its own.
+#[derive(Debug)]
+pub struct Tail {
+    connection: redis::aio::MultiplexedConnection,
+    key: String,
+    after: String,
+}
+
+impl Tail {
+    /// What came since; none after a second without any.
+    ///
+    /// # Errors
+    /// Unavailable: follow anew from the last id that was seen.
+    pub async fn next(&mut self, count: usize) -> Result<Vec<Tailed>, Error> {
+        let answer: Option<redis::streams::StreamReadReply> = redis::cmd("XREAD")
+            .arg("COUNT")
+            .arg(count)
+            .arg("BLOCK")
+            .arg(TAIL_MS)
+            .arg("STREAMS")
+            .arg(&self.key)
+            .arg(&self.after)
+            .query_async(&mut self.connection)
+            .await
+            .map_err(Error::redis("the tail of a feed"))?;
+        let entries = answer.into_iter().flat_map(|answer| answer.keys).flat_map(|key| key.ids);
+        let tailed: Vec<Tailed> = entries
+            .map(|entry| {
+                let field = |name: &str| entry.get::<String>(name).unwrap_or_default();
+                Tailed { tenant: field("tenant"), event: field("event"), id: entry.id.clone() }
+            })
+            .collect();
+        if let Some(last) = tailed.last() {
+            self.after.clone_from(&last.id);
+        }
+        Ok(tailed)
+    }
+}
+
+/// An entry of the feed of everything that happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tailed {
+    /// Its id on the stream.
+    pub id: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// The CloudEvent, JSON.
+    pub event: String,
+}
+
 impl Streams {
     pub(crate) async fn make_group(&self, key: &str, group: &str) -> Result<(), Error> {
         let mut connection = self.connection("making a group").await?;
@@ -101,6 +154,52 @@ impl Streams {
             .query_async(&mut connection)
             .await
             .map_err(Error::redis("a feed"))
+    }
+
+    /// Adds several entries to a capped feed, in order.
+    ///
+    /// # Errors
+    /// Unavailable: some may have been added.
+    pub async fn feed_all(
+        &self,
+        name: &str,
+        entries: &[Vec<(String, String)>],
+        longest: usize,
+    ) -> Result<(), Error> {
+        let key = self.inner.names.plain(name);
+        let mut pipe = redis::pipe();
+        for fields in entries {
+            pipe.cmd("XADD").arg(&key).arg("MAXLEN").arg("~").arg(longest).arg("*").arg(fields).ignore();
+        }
+        let mut connection = self.connection("a feed").await?;
+        pipe.query_async(&mut connection).await.map_err(Error::redis("a feed"))
+    }
+
+    /// Follows a feed from after an entry id (`0-0` for its beginning).
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn tail(&self, name: &str, after: &str) -> Result<Tail, Error> {
+        let connection = self.patient_connection().await?;
+        Ok(Tail { connection, key: self.inner.names.plain(name), after: after.to_owned() })
+    }
+
+    /// The id of a feed's newest entry; `0-0` where it has none.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn newest(&self, name: &str) -> Result<String, Error> {
+        let mut connection = self.connection("the end of a feed").await?;
+        let answer: redis::streams::StreamRangeReply = redis::cmd("XREVRANGE")
+            .arg(self.inner.names.plain(name))
+            .arg("+")
+            .arg("-")
+            .arg("COUNT")
+            .arg(1)
+            .query_async(&mut connection)
+            .await
+            .map_err(Error::redis("the end of a feed"))?;
+        Ok(answer.ids.first().map_or_else(|| "0-0".to_owned(), |entry| entry.id.clone()))
     }
 
     /// Wakes the planner: an escalation was resolved.

@@ -19,6 +19,7 @@ mod survey;
 pub use connect::Streams;
 pub use entry::{Delivery, EntryId};
 pub use error::Error;
+pub use feeds::{Tail, Tailed};
 pub use lane::{Claimed, Lane};
 pub use moves::{Destination, Move, Moved};
 pub use names::{

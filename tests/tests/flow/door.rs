@@ -54,6 +54,17 @@ impl Desk {
         request.send().await.map(|response| response.status())
     }
 
+    /// Opens an answer that does not end, from after the event with the id `last`.
+    pub(crate) async fn open(&self, path: &str, last: Option<&str>) -> reqwest::Response {
+        let mut request = self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.token);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        response
+    }
+
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
         self.send("GET", path, "application/json", "").await
     }

@@ -13,5 +13,6 @@ mod misbehaviour;
 mod outages;
 mod outlets;
 mod record_guards;
+mod relay;
 mod sources;
 mod spans;
