@@ -52,6 +52,12 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Too large", detail)
     }
 
+    pub(crate) fn too_many(limit: usize) -> Self {
+        let detail =
+            format!("a request has at most {limit} events: send this one and those after it in another");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Too many", detail)
+    }
+
     pub(crate) fn unprocessable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "The request cannot be carried out", detail)
     }

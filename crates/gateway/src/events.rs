@@ -17,6 +17,8 @@ use crate::App;
 use crate::auth::Caller;
 use crate::error::Problem;
 
+/// Events of one request, at most: its answer has an item for each.
+const MOST: usize = 100_000;
 /// Events of one request that are under way at once.
 const WINDOW: usize = 512;
 
@@ -90,7 +92,7 @@ async fn one(batch: &mut Batch<'_>, bytes: &[u8]) -> Result<Response, Problem> {
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
-/// Reads NDJSON line by line: memory holds one line, and the events under way.
+/// Reads NDJSON line by line: memory holds one line, the events under way, and an item of the answer for each line.
 async fn lines(batch: &mut Batch<'_>, body: Body) -> Result<(), Problem> {
     let limit = usize::try_from(batch.app.config.max_event).unwrap_or(usize::MAX);
     let mut stream = body.into_data_stream();
@@ -104,15 +106,19 @@ async fn lines(batch: &mut Batch<'_>, body: Body) -> Result<(), Problem> {
             if std::mem::take(&mut skipping) {
                 continue;
             }
+            if batch.count >= MOST {
+                batch.refuse(Problem::too_many(MOST)).await;
+                return Ok(());
+            }
             if line.len() > limit {
-                batch.refuse(Problem::too_large(batch.app.config.max_event));
+                batch.refuse(Problem::too_large(batch.app.config.max_event)).await;
             } else {
                 batch.push_line(&line).await;
             }
         }
         if rest.len() > limit {
             if !skipping {
-                batch.refuse(Problem::too_large(batch.app.config.max_event));
+                batch.refuse(Problem::too_large(batch.app.config.max_event)).await;
                 skipping = true;
             }
             rest.clear();
@@ -164,16 +170,19 @@ impl<'a> Batch<'a> {
 
     async fn push(&mut self, bytes: &[u8]) {
         let pending = self.submit(bytes).await;
+        self.keep(pending).await;
+    }
+
+    async fn refuse(&mut self, problem: Problem) {
+        self.keep(Err(problem)).await;
+    }
+
+    async fn keep(&mut self, pending: Pending) {
         self.pending.push_back((self.count, pending));
         self.count += 1;
         if self.pending.len() >= WINDOW {
             self.settle_first().await;
         }
-    }
-
-    fn refuse(&mut self, problem: Problem) {
-        self.pending.push_back((self.count, Err(problem)));
-        self.count += 1;
     }
 
     async fn settle_first(&mut self) {

@@ -195,7 +195,8 @@ pub(crate) async fn settle(
     let stale =
         || Problem::conflict("the publication is not unknown, or its run no longer waits for this answer");
     let run_id = run.run;
-    let Ok(transition) = rails::settled(&workflow, &standing(&run), answer) else {
+    let asked = (run.step == row.step).then(|| rails::settled(&workflow, &standing(&run), answer).ok());
+    let Some(transition) = asked.flatten() else {
         return settle_alone(&app, &caller, &row, answer).await;
     };
     let (item, routed) = act(caller.name(), run, "settled", transition, None, None);

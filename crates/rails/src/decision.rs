@@ -34,6 +34,9 @@ pub enum Refusal {
     /// There is no such step.
     #[error("the workflow has no step `{0}`")]
     UnknownStep(String),
+    /// The step does not come before the one that waits.
+    #[error("`{0}` does not lead to the step that waits: a run can only be sent back")]
+    NotBefore(String),
     /// There is nothing to approve.
     #[error("the run has no content")]
     NoContent,
@@ -93,6 +96,9 @@ pub fn decide(
         Decision::Reject => Ok(Transition::stay(at, RunState::Rejected, "rejected by a person")),
         Decision::SendBack(id) => {
             workflow.step(id).ok_or_else(|| Refusal::UnknownStep(id.clone()))?;
+            if !workflow.leads_to(id, at.step) {
+                return Err(Refusal::NotBefore(id.clone()));
+            }
             Ok(Transition {
                 lifecycle: Lifecycle::Draft,
                 step: id.clone(),

@@ -142,7 +142,7 @@ impl Record {
         }
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
         let known = admission::admit_items(&mut tx, items).await?;
-        let facts = claims::answer(&mut tx, items).await?;
+        let facts = claims::answer(&mut tx, items, &known).await?;
         let routed: Vec<Routed> = (first..).zip(&facts).map(|(index, facts)| route(index, facts)).collect();
         let fresh: Vec<bool> = known.iter().map(Option::is_none).collect();
         let won = compare_and_set(&mut tx, items, &routed, &fresh).await?;

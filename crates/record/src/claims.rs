@@ -11,9 +11,14 @@ use crate::{Error, Item};
 
 type Key = (String, Vec<u8>);
 
-/// Answers the claims of a group inside its transaction, one set of facts per item.
-pub(crate) async fn answer(connection: &mut PgConnection, items: &[Item]) -> Result<Vec<Facts>, Error> {
-    let holders = claim_fingerprints(connection, items).await?;
+/// Answers the claims of a group inside its transaction, one set of facts per item. An item that is `known` was admitted
+/// before, as another run: its own run will never be, so it claims nothing.
+pub(crate) async fn answer(
+    connection: &mut PgConnection,
+    items: &[Item],
+    known: &[Option<RunId>],
+) -> Result<Vec<Facts>, Error> {
+    let holders = claim_fingerprints(connection, items, known).await?;
     let standing = standing_neighbours(connection, items).await?;
     Ok(items
         .iter()
@@ -28,13 +33,15 @@ pub(crate) async fn answer(connection: &mut PgConnection, items: &[Item]) -> Res
 }
 
 /// Takes each free fingerprint for the first item that has it. The unique key makes a second process wait for the
-/// first one's commit, so both see one holder. A holder that is rejected, cancelled or dead gives way.
+/// first one's commit, so both see one holder. A holder that is rejected, cancelled or dead, or that is no more, gives way.
 async fn claim_fingerprints(
     connection: &mut PgConnection,
     items: &[Item],
+    known: &[Option<RunId>],
 ) -> Result<HashMap<Key, RunId>, Error> {
+    let fresh = items.iter().zip(known).filter(|(_, known)| known.is_none());
     let mut wanted: Vec<(Key, RunId)> =
-        items.iter().filter_map(|item| Some((item.fingerprint_key()?, item.run.run))).collect();
+        fresh.filter_map(|(item, _)| Some((item.fingerprint_key()?, item.run.run))).collect();
     if wanted.is_empty() {
         return Ok(HashMap::new());
     }
@@ -60,9 +67,10 @@ async fn claim_fingerprints(
     }
     sqlx::query(
         "UPDATE content_fingerprints f SET run_id = a.run_id
-         FROM UNNEST($1::text[], $2::bytea[], $3::uuid[]) AS a(tenant, fingerprint, run_id), runs holder
-         WHERE f.tenant = a.tenant AND f.fingerprint = a.fingerprint AND holder.run_id = f.run_id
-           AND f.run_id <> a.run_id AND holder.state IN ('rejected', 'cancelled', 'dead')",
+         FROM UNNEST($1::text[], $2::bytea[], $3::uuid[]) AS a(tenant, fingerprint, run_id)
+         WHERE f.tenant = a.tenant AND f.fingerprint = a.fingerprint AND f.run_id <> a.run_id
+           AND NOT EXISTS (SELECT FROM runs holder WHERE holder.run_id = f.run_id
+                           AND holder.state NOT IN ('rejected', 'cancelled', 'dead'))",
     )
     .bind(&tenants)
     .bind(&prints)
@@ -90,7 +98,7 @@ async fn fingerprint_holders(
 ) -> Result<Vec<Holder>, Error> {
     let rows = sqlx::query(
         "SELECT f.tenant, f.fingerprint, f.run_id,
-                coalesce(r.state IN ('rejected', 'cancelled', 'dead'), false) AS refused
+                coalesce(r.state IN ('rejected', 'cancelled', 'dead'), true) AS refused
          FROM UNNEST($1::text[], $2::bytea[]) AS a(tenant, fingerprint)
          JOIN content_fingerprints f USING (tenant, fingerprint) LEFT JOIN runs r ON r.run_id = f.run_id",
     )

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use model::{Actor, ChainLink, RunId, Sha256Digest, genesis, link_hash};
 use rails::GateDecision;
 use serde::{Deserialize, Serialize};
-use sqlx::Row;
+use sqlx::{PgConnection, Row};
 
 use crate::{Error, Record};
 
@@ -109,89 +109,110 @@ pub struct Verification {
 /// Chains read at a time.
 const PAGE: i64 = 500;
 
+/// Broken chains after which the search ends, at the end of a page.
+const COLLECTED: usize = 100;
+
 impl Record {
-    /// Verifies one run's chain, or every chain where `run` is `None`; at most 100 broken ones are collected.
+    /// Verifies one run's chain, or every chain where `run` is `None`; the search ends with the page
+    /// that brings the broken ones to 100.
     ///
     /// # Errors
     /// [`Error::Sql`].
     pub async fn verify(&self, run: Option<RunId>) -> Result<Verification, Error> {
-        let mut found = Verification::default();
-        let mut after = uuid::Uuid::nil();
-        loop {
-            let heads = sqlx::query(
-                "SELECT run_id, 0 AS branch, chain_head, chain_len FROM runs
-                 WHERE run_id > $1 AND ($2::uuid IS NULL OR run_id = $2) ORDER BY run_id LIMIT $3",
-            )
-            .bind(after)
-            .bind(run.map(|r| r.0))
-            .bind(PAGE)
-            .fetch_all(&self.pool)
+        // One snapshot of all: a run that advances meanwhile is seen as it was.
+        let mut snapshot = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
+        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            .execute(&mut *snapshot)
             .await
-            .map_err(Error::sql("the heads of its chains"))?;
-            let Some(last) = heads.last() else { break };
-            after = last.get("run_id");
-            for head in &heads {
-                self.verify_chain(head, &mut found).await?;
-                if found.broken.len() >= 100 {
-                    return Ok(found);
-                }
-            }
-        }
-        self.verify_orphans(run, &mut found).await?;
+            .map_err(Error::sql("a snapshot"))?;
+        let mut found = Verification::default();
+        verify_chains(&mut snapshot, run, &mut found).await?;
+        verify_orphans(&mut snapshot, run, &mut found).await?;
+        snapshot.rollback().await.map_err(Error::sql("the end of a snapshot"))?;
         Ok(found)
     }
+}
 
-    async fn verify_chain(
-        &self,
-        head: &sqlx::postgres::PgRow,
-        found: &mut Verification,
-    ) -> Result<(), Error> {
-        let run = RunId(head.get("run_id"));
-        let branch: i32 = head.get("branch");
-        let links = sqlx::query(
-            "SELECT pos, body, hash FROM provenance_log WHERE run_id = $1 AND branch = $2 ORDER BY pos",
+async fn verify_chains(
+    connection: &mut PgConnection,
+    run: Option<RunId>,
+    found: &mut Verification,
+) -> Result<(), Error> {
+    let mut after = uuid::Uuid::nil();
+    while found.broken.len() < COLLECTED {
+        let heads = sqlx::query(
+            "SELECT run_id, 0 AS branch, chain_head, chain_len FROM runs
+             WHERE run_id > $1 AND ($2::uuid IS NULL OR run_id = $2) ORDER BY run_id LIMIT $3",
         )
-        .bind(run.0)
-        .bind(branch)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(Error::sql("a chain"))?;
-        found.chains += 1;
-        found.links += links.len() as u64;
-        let links: Vec<StoredLink> = links
-            .iter()
-            .map(|row| StoredLink { pos: row.get("pos"), body: row.get("body"), hash: row.get("hash") })
-            .collect();
-        let head_hash: Vec<u8> = head.get("chain_head");
-        if let Err((pos, fault)) = check_chain(run, branch, &links, head.get("chain_len"), &head_hash) {
-            found.broken.push(BrokenLink { run_id: run, branch, pos, fault });
-        }
-        Ok(())
-    }
-
-    /// Links whose run does not exist.
-    async fn verify_orphans(&self, run: Option<RunId>, found: &mut Verification) -> Result<(), Error> {
-        let orphans = sqlx::query(
-            "SELECT p.run_id, p.branch, min(p.pos) AS pos FROM provenance_log p
-             LEFT JOIN runs r USING (run_id)
-             WHERE ($1::uuid IS NULL OR p.run_id = $1)
-               AND (r.run_id IS NULL
-                    OR (p.branch <> 0 AND NOT EXISTS
-                        (SELECT FROM run_branches b WHERE b.run_id = p.run_id AND b.branch = p.branch)))
-             GROUP BY p.run_id, p.branch ORDER BY p.run_id LIMIT 100",
-        )
+        .bind(after)
         .bind(run.map(|r| r.0))
-        .fetch_all(&self.pool)
+        .bind(PAGE)
+        .fetch_all(&mut *connection)
         .await
-        .map_err(Error::sql("the search for links without a run"))?;
-        found.broken.extend(orphans.iter().map(|row| BrokenLink {
-            run_id: RunId(row.get("run_id")),
-            branch: row.get("branch"),
-            pos: row.get("pos"),
-            fault: "belongs to no run or branch".to_owned(),
-        }));
-        Ok(())
+        .map_err(Error::sql("the heads of its chains"))?;
+        let Some(last) = heads.last() else { break };
+        after = last.get("run_id");
+        for head in &heads {
+            verify_chain(connection, head, found).await?;
+        }
     }
+    Ok(())
+}
+
+async fn verify_chain(
+    connection: &mut PgConnection,
+    head: &sqlx::postgres::PgRow,
+    found: &mut Verification,
+) -> Result<(), Error> {
+    let run = RunId(head.get("run_id"));
+    let branch: i32 = head.get("branch");
+    let links = sqlx::query(
+        "SELECT pos, body, hash FROM provenance_log WHERE run_id = $1 AND branch = $2 ORDER BY pos",
+    )
+    .bind(run.0)
+    .bind(branch)
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(Error::sql("a chain"))?;
+    found.chains += 1;
+    found.links += links.len() as u64;
+    let links: Vec<StoredLink> = links
+        .iter()
+        .map(|row| StoredLink { pos: row.get("pos"), body: row.get("body"), hash: row.get("hash") })
+        .collect();
+    let head_hash: Vec<u8> = head.get("chain_head");
+    if let Err((pos, fault)) = check_chain(run, branch, &links, head.get("chain_len"), &head_hash) {
+        found.broken.push(BrokenLink { run_id: run, branch, pos, fault });
+    }
+    Ok(())
+}
+
+/// Links whose run does not exist.
+async fn verify_orphans(
+    connection: &mut PgConnection,
+    run: Option<RunId>,
+    found: &mut Verification,
+) -> Result<(), Error> {
+    let orphans = sqlx::query(
+        "SELECT p.run_id, p.branch, min(p.pos) AS pos FROM provenance_log p
+         LEFT JOIN runs r USING (run_id)
+         WHERE ($1::uuid IS NULL OR p.run_id = $1)
+           AND (r.run_id IS NULL
+                OR (p.branch <> 0 AND NOT EXISTS
+                    (SELECT FROM run_branches b WHERE b.run_id = p.run_id AND b.branch = p.branch)))
+         GROUP BY p.run_id, p.branch ORDER BY p.run_id LIMIT 100",
+    )
+    .bind(run.map(|r| r.0))
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(Error::sql("the search for links without a run"))?;
+    found.broken.extend(orphans.iter().map(|row| BrokenLink {
+        run_id: RunId(row.get("run_id")),
+        branch: row.get("branch"),
+        pos: row.get("pos"),
+        fault: "belongs to no run or branch".to_owned(),
+    }));
+    Ok(())
 }
 
 struct StoredLink {

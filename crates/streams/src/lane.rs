@@ -156,7 +156,7 @@ impl Lane {
     /// Unavailable.
     pub async fn promote(&self, limit: usize) -> Result<usize, Error> {
         let mut call = self.streams.inner.scripts.promote.key(&self.keys.retry);
-        call.key(&self.keys.stream).arg(limit);
+        call.key(&self.keys.stream).key(&self.keys.dlq).arg(limit);
         let moved = self.run(&call, "promoting retries").await?;
         Ok(number(&moved).and_then(|n| usize::try_from(n).ok()).unwrap_or(0))
     }

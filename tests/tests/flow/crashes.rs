@@ -32,9 +32,33 @@ async fn events_added_to_the_stream_run_through_to_their_end_and_broken_entries_
 #[tokio::test]
 async fn the_same_upstream_entry_twice_is_one_run() {
     let fleet = Fleet::with(&["etl", "embedding", "judge", "publisher"]).await;
-    fleet.add([event(1), event(1), event(2)]).await;
+    // Many pairs, so that of some the later one is analysed first.
+    fleet.add((0..40).flat_map(|number| [event(number), event(number)])).await;
+    let runs = fleet.settled(40).await;
+    let duplicates: Vec<_> = runs.iter().filter_map(|run| run.duplicate_of).collect();
+    assert!(
+        duplicates.iter().all(|of| runs.iter().any(|run| run.run_id.0 == *of)),
+        "a duplicate of what is there"
+    );
+    let exact = runs.iter().filter(|run| run.reason.contains("exact_duplicate")).count();
+    assert_eq!(exact, 0, "no text is there twice: {runs:?}");
+    fleet.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn upstream_entries_wait_for_the_first_planner() {
+    let mut fleet = Fleet::quiet().await;
+    for worker in ["etl", "embedding", "judge", "publisher"] {
+        fleet.start(worker).await;
+    }
+    fleet.add([event(1), event(2)]).await;
+    eventually("ETL says what it waits for", async || {
+        fleet.workers.iter().any(|(_, worker)| worker.log().contains("wait for a planner"))
+    })
+    .await;
+    fleet.start("planner").await;
     let runs = fleet.settled(2).await;
-    assert_eq!(runs.len(), 2);
+    assert!(runs.iter().all(|run| run.state == "published"), "{runs:?}");
     fleet.assert_consistent().await;
 }
 

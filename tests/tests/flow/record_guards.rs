@@ -85,3 +85,34 @@ async fn an_audit_names_the_first_broken_link_of_each_kind_of_tampering() {
     }
     assert_eq!(fleet.record.verify(None).await.unwrap().broken, []);
 }
+
+#[tokio::test]
+async fn of_two_that_saw_the_same_overdue_claim_one_resends_and_the_other_cannot_withdraw_it() {
+    let fleet = Fleet::with(&["etl", "embedding", "judge"]).await;
+    fleet.add([crate::fleet::event(1)]).await;
+    testkit::eventually("the run stands at its publication", async || {
+        fleet.runs().await.first().is_some_and(|run| run.step == "publish")
+    })
+    .await;
+    let run = fleet.runs().await[0].run_id;
+    let loaded = fleet.record.load(&[run], false, &[]).await.unwrap().remove(0);
+    let at_once = std::time::Duration::ZERO;
+    let claim = record::Claim { run: &loaded, outlet: "files", effect: "post", deadline: at_once };
+    let record::Claimed::Ours(seen) = fleet.record.claim(&claim).await.unwrap() else { panic!("it is free") };
+    let taken = fleet.record.reclaim(&seen, &loaded, at_once).await.unwrap().expect("the first one");
+    assert_eq!(
+        fleet.record.reclaim(&seen, &loaded, at_once).await.unwrap(),
+        None,
+        "the second sees that it is late"
+    );
+    fleet.record.withdraw(&seen).await.unwrap();
+    assert_eq!(
+        fleet.record.publications_of(run).await.unwrap().len(),
+        1,
+        "a claim of another's is not withdrawn"
+    );
+    let moved = record::LoadedRun { seq: loaded.seq - 1, ..loaded.clone() };
+    assert_eq!(fleet.record.reclaim(&taken, &moved, at_once).await.unwrap(), None, "the run moved on");
+    fleet.record.withdraw(&taken).await.unwrap();
+    assert!(fleet.record.publications_of(run).await.unwrap().is_empty());
+}

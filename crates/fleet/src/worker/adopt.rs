@@ -56,6 +56,9 @@ async fn first_step<H: Handler>(engine: &Engine<H>, mut job: Job) -> Job {
 
 async fn begin<H: Handler>(engine: &Arc<Engine<H>>, entry: Entry, arrival: Arrival) {
     let source = arrival.event.source.as_str().to_owned();
+    if !registered(engine).await {
+        return;
+    }
     let serving = persist(engine, || engine.intents.serving(&arrival.tenant, &source)).await;
     let intent = match serving {
         None => return,
@@ -80,6 +83,28 @@ async fn begin<H: Handler>(engine: &Arc<Engine<H>>, entry: Entry, arrival: Arriv
             execute::start(engine, entry, run, workflow, Some(admission));
         }
         Err(error) => bury(engine, entry, error.to_string()).await,
+    }
+}
+
+/// Waits until a planner has registered what is wanted: before that nothing is known to be unwanted. `false` where the
+/// process gives up first.
+async fn registered<H: Handler>(engine: &Engine<H>) -> bool {
+    let mut pace = super::breaker::pace();
+    let mut told = false;
+    loop {
+        match persist(engine, || engine.intents.active()).await {
+            None => return false,
+            Some(active) if !active.is_empty() => return true,
+            Some(_) => {}
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!("no intent is registered yet: upstream entries wait for a planner");
+        }
+        tokio::select! {
+            () = engine.give_up.cancelled() => return false,
+            () = engine.process.shutdown.cancelled() => return false,
+            () = tokio::time::sleep(super::breaker::next(&mut pace)) => {}
+        }
     }
 }
 

@@ -93,6 +93,8 @@ async fn commit<H: Handler>(engine: &Arc<Engine<H>>, group: Vec<Finished>) {
         match verdict {
             Verdict::Won { seq, routed } => winners.push(won(engine, item, job, seq, *routed)),
             Verdict::Lost => losers.push((item, job)),
+            // Its own commit had succeeded, and the reply was lost.
+            Verdict::Known(run) if run == item.run.run => losers.push((item, job)),
             Verdict::Known(run) => {
                 tracing::debug!(run_id = %run, "an upstream entry that came before");
                 intake::delete(engine, job.entry, "known");
@@ -194,7 +196,7 @@ pub(crate) fn won<H: Handler>(
 
 /// Losers of the compare-and-set: one ahead means that their own commit had succeeded and its reply was lost, so the
 /// run's present job is handed over; anything else belongs to someone else.
-async fn lost<H: Handler>(engine: &Arc<Engine<H>>, losers: Vec<(Item, Pending)>) {
+pub(crate) async fn lost<H: Handler>(engine: &Arc<Engine<H>>, losers: Vec<(Item, Pending)>) {
     let runs: Vec<_> = losers.iter().map(|(item, _)| item.run.run).collect();
     let Some(loaded) = intake::load(engine, &runs).await else { return };
     for (item, job) in losers {

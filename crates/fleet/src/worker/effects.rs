@@ -8,7 +8,7 @@ use rails::{Facts, Signal};
 use record::{Advance, Claim, Claimed, Item, Publication, PublicationState, Routed};
 use tokio::time::Instant;
 
-use super::commit::{Happening, Pending, won};
+use super::commit::{Happening, Pending, lost, won};
 use super::execute::Work;
 use super::intake::persist;
 use super::{Engine, intake, route};
@@ -138,9 +138,11 @@ async fn ask<H: Handler>(
     }
     let deadline = effect.timeout + MARGIN;
     let started = Instant::now();
-    match persist(engine, || engine.process.record.reclaim(row.publication_id, deadline)).await {
-        Some(true) => Box::pin(perform(engine, work, job, report, effect, row, started + deadline)).await,
-        Some(false) => postpone(engine, work, "another process took the claim over".to_owned(), MARGIN),
+    match persist(engine, || engine.process.record.reclaim(&row, &work.run, deadline)).await {
+        Some(Some(row)) => {
+            Box::pin(perform(engine, work, job, report, effect, row, started + deadline)).await
+        }
+        Some(None) => postpone(engine, work, "another process took the claim over".to_owned(), MARGIN),
         None => {}
     }
 }
@@ -161,7 +163,7 @@ async fn settle<H: Handler>(
     let (state, reference, reason, signal) = match &result {
         EffectResult::NotSent(failure) => {
             // Nothing went out: the claim is withdrawn, and the job goes the way of any failed job.
-            let withdrawn = persist(engine, || engine.process.record.withdraw(row.publication_id)).await;
+            let withdrawn = persist(engine, || engine.process.record.withdraw(&row)).await;
             if withdrawn.is_some() {
                 engine.finish(work, Happening::Outcome(Outcome::Failed(failure.clone())));
             }
@@ -188,7 +190,7 @@ async fn settle<H: Handler>(
     };
     let seq = persist(engine, || {
         let (item, routed) = make();
-        engine.process.record.settle_effect(row.publication_id, state, reference, reason, item, routed)
+        engine.process.record.settle_effect(&row, state, reference, reason, item, routed)
     })
     .await;
     crate::failpoint::reach("settled");
@@ -202,7 +204,7 @@ async fn settle<H: Handler>(
     match seq {
         None => {}
         Some(Some(seq)) => engine.leave_all(vec![won(engine, item, pending, seq, routed)]),
-        Some(None) => intake::delete(engine, pending.entry, "lost"),
+        Some(None) => lost(engine, vec![(item, pending)]).await,
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) fn start<H: Handler>(
 }
 
 async fn run<H: Handler>(engine: Arc<Engine<H>>, work: Work) {
-    let deliveries = work.entry.deliveries;
+    let deliveries = work.entry.deliveries();
     if deliveries > engine.config().max_deliveries {
         return engine.finish(work, Happening::Poisoned { deliveries });
     }

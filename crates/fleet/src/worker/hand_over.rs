@@ -47,12 +47,15 @@ async fn move_all<H: Handler>(engine: &Engine<H>, lane: usize, leaving: Vec<Leav
     let (mut entries, mut moves): (Vec<Entry>, Vec<Move>) = leaving
         .into_iter()
         .map(|Leaving { entry, to }| {
-            let one = Move { id: entry.id.clone(), deliveries: entry.deliveries, to };
+            let one = Move { id: entry.id.clone(), deliveries: entry.deliveries(), to };
             (entry, one)
         })
         .unzip();
     let mut pace = breaker::pace();
     loop {
+        for (one, entry) in moves.iter_mut().zip(&entries) {
+            one.deliveries = entry.deliveries();
+        }
         match engine.lanes[lane].hand_over(&moves).await {
             Ok(answers) => {
                 answers.iter().for_each(|answer| count(engine, answer));

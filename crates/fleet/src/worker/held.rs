@@ -1,27 +1,32 @@
 //! The entries that this process holds.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::EntryFields;
 use streams::{Delivery, EntryId};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 /// Everything held, by lane and entry id.
 #[derive(Debug, Default)]
-pub(crate) struct Held(Mutex<HashMap<(usize, EntryId), Holding>>);
+pub(crate) struct Held {
+    entries: Mutex<HashMap<(usize, EntryId), Holding>>,
+    suspect_left: Notify,
+}
 
 #[derive(Debug)]
 struct Holding {
-    deliveries: i64,
+    /// Shared with the entry: this process may take over what it holds itself, after an outage.
+    deliveries: Arc<AtomicI64>,
     lost: CancellationToken,
 }
 
 impl Held {
     fn map(&self) -> std::sync::MutexGuard<'_, HashMap<(usize, EntryId), Holding>> {
         // A panic elsewhere cannot leave the map half-changed: every change is one call.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes hold of a delivery. `None` where the entry is held already: a second delivery to the same process.
@@ -36,14 +41,15 @@ impl Held {
         let lost = parent.child_token();
         let mut map = self.map();
         if let Some(holding) = map.get_mut(&key) {
-            holding.deliveries = delivery.deliveries;
+            holding.deliveries.store(delivery.deliveries, Ordering::Relaxed);
             return None;
         }
-        map.insert(key, Holding { deliveries: delivery.deliveries, lost: lost.clone() });
+        let deliveries = Arc::new(AtomicI64::new(delivery.deliveries));
+        map.insert(key, Holding { deliveries: Arc::clone(&deliveries), lost: lost.clone() });
         Some(Entry {
             lane,
             id: delivery.id,
-            deliveries: delivery.deliveries,
+            deliveries,
             fields: delivery.fields,
             lost,
             held: Arc::clone(self),
@@ -56,7 +62,7 @@ impl Held {
         self.map()
             .iter()
             .filter(|((of, _), _)| *of == lane)
-            .map(|((_, id), holding)| (id.clone(), holding.deliveries))
+            .map(|((_, id), holding)| (id.clone(), holding.deliveries.load(Ordering::Relaxed)))
             .collect()
     }
 
@@ -72,9 +78,14 @@ impl Held {
         self.map().len()
     }
 
+    /// Waits until a suspect has left.
+    pub(crate) async fn suspect_left(&self) {
+        self.suspect_left.notified().await;
+    }
+
     /// Whether a suspect, one that was delivered more than twice, is held.
     pub(crate) fn has_suspect(&self) -> bool {
-        self.map().values().any(|holding| holding.deliveries > SHARED_DELIVERIES)
+        self.map().values().any(|holding| holding.deliveries.load(Ordering::Relaxed) > SHARED_DELIVERIES)
     }
 }
 
@@ -86,7 +97,7 @@ pub(crate) const SHARED_DELIVERIES: i64 = 2;
 pub(crate) struct Entry {
     pub(crate) lane: usize,
     pub(crate) id: EntryId,
-    pub(crate) deliveries: i64,
+    deliveries: Arc<AtomicI64>,
     pub(crate) fields: EntryFields,
     /// Cancelled when the entry is lost, or the process gives up.
     pub(crate) lost: CancellationToken,
@@ -94,8 +105,18 @@ pub(crate) struct Entry {
     _slot: OwnedSemaphorePermit,
 }
 
+impl Entry {
+    /// How often it was delivered; 1 is the first time.
+    pub(crate) fn deliveries(&self) -> i64 {
+        self.deliveries.load(Ordering::Relaxed)
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
         self.held.map().remove(&(self.lane, self.id.clone()));
+        if self.deliveries() > SHARED_DELIVERIES {
+            self.held.suspect_left.notify_one();
+        }
     }
 }

@@ -50,7 +50,7 @@ async fn compare<H: Handler>(engine: &Arc<Engine<H>>, jobs: Vec<(Entry, Job)>) {
         };
         let serves =
             run.zip(workflow.as_deref()).is_some_and(|(run, workflow)| serves::<H>(workflow, &run.step));
-        match decide(&job, entry.deliveries, run, serves) {
+        match decide(&job, entry.deliveries(), run, serves) {
             Disposition::Handle if !taken.insert(job.key) => delete(engine, entry, "twin"),
             Disposition::Handle => {
                 let (Some(mut run), Some(workflow)) = (loaded.remove(&job.key.run), workflow) else {

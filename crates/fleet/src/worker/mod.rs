@@ -111,7 +111,17 @@ pub async fn serve<H: Handler>(process: Process, handler: H) -> Result<(), Fault
         tasks.spawn(read::read(Arc::clone(&engine), index));
         tasks.spawn(read::take_over(Arc::clone(&engine), index));
     }
-    engine.process.shutdown.cancelled().await;
+    let broken = tokio::select! {
+        // Looked at first: told to stop, the stages end one after the other.
+        biased;
+        () = engine.process.shutdown.cancelled() => None,
+        ended = tasks.join_next() => ended,
+    };
+    if let Some(ended) = broken {
+        // A worker that lacks a stage would hold its entries for ever: they are better with another process.
+        let why = ended.map_or_else(|error| error.to_string(), |()| "it ended".to_owned());
+        return Err(Fault::bug(format!("a stage of the worker broke off: {why}")));
+    }
     stop::drain(&engine).await;
     tasks.shutdown().await;
     Ok(())

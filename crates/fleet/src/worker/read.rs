@@ -90,6 +90,8 @@ pub(crate) async fn take_over<H: Handler>(engine: Arc<Engine<H>>, lane: usize) {
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = every.tick() => {}
+            // The next one's turn, if there is one.
+            () = engine.held.suspect_left() => {}
         }
         loop {
             engine.breaker.closed().await;

@@ -24,9 +24,10 @@ pub(crate) async fn drain<H: Handler>(engine: &Arc<Engine<H>>) {
         }
         tokio::time::sleep(LOOK).await;
     }
+    // Looked up before the jobs are told to let go of them.
+    let held: Vec<_> = (0..engine.lanes.len()).map(|lane| engine.held.of_lane(lane)).collect();
     engine.give_up.cancel();
-    for (index, lane) in engine.lanes.iter().enumerate() {
-        let held = engine.held.of_lane(index);
+    for (lane, held) in engine.lanes.iter().zip(held) {
         if !held.is_empty() {
             tracing::info!(entries = held.len(), "giving back what could not be finished in time");
         }

@@ -102,6 +102,26 @@ pub(crate) enum Target {
 }
 
 impl Workflow {
+    /// Whether a run can get from one step to another, or stands there already.
+    #[must_use]
+    pub fn leads_to(&self, from: &str, to: &str) -> bool {
+        let (mut seen, mut ahead) = (std::collections::BTreeSet::new(), vec![from]);
+        while let Some(id) = ahead.pop() {
+            if id == to {
+                return true;
+            }
+            let Some(step) = self.steps.get(id).filter(|_| seen.insert(id)) else { continue };
+            let targets = step.branches.iter().map(|branch| &branch.then);
+            ahead.extend(targets.chain([&step.on_success]).chain(&step.on_failure).filter_map(|target| {
+                match target {
+                    Target::Step(id) => Some(id.as_str()),
+                    _ => None,
+                }
+            }));
+        }
+        false
+    }
+
     /// Reads a document, freezes its values with `overrides` in them, checks it as a whole and compiles it.
     ///
     /// # Errors

@@ -87,34 +87,51 @@ impl Record {
         Ok(claimed)
     }
 
-    /// Takes over a row past its deadline for a resend that is known to be safe: the deadline is set anew, so that
-    /// two processes cannot both resend.
+    /// Takes over a row past its deadline for a resend that is known to be safe, under the run's lock and with its `seq`
+    /// checked. The deadline that was read is the claim's identity, and is set anew: of two that saw the same row one
+    /// resends. `None` where the row or the run moved on.
     ///
     /// # Errors
     /// [`Error::Sql`].
-    pub async fn reclaim(&self, publication: Uuid, deadline: Duration) -> Result<bool, Error> {
-        let taken = sqlx::query(
-            "UPDATE publications SET deadline = now() + $2 * interval '1 microsecond', resend = false
-             WHERE publication_id = $1 AND state = 'sent' AND deadline <= now()",
-        )
-        .bind(publication)
+    pub async fn reclaim(
+        &self,
+        seen: &Publication,
+        run: &LoadedRun,
+        deadline: Duration,
+    ) -> Result<Option<Publication>, Error> {
+        let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
+        if !lock_run(&mut tx, run).await? {
+            return Ok(None);
+        }
+        let taken = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "UPDATE publications SET deadline = now() + $3 * interval '1 microsecond', resend = false
+             WHERE publication_id = $1 AND state = 'sent' AND deadline = $2 AND deadline <= now()
+             RETURNING {COLUMNS}"
+        )))
+        .bind(seen.publication_id)
+        .bind(seen.deadline)
         .bind(i64::try_from(deadline.as_micros()).unwrap_or(i64::MAX))
-        .execute(&self.pool)
+        .fetch_optional(&mut *tx)
         .await
         .map_err(Error::sql("the take-over of a claim"))?;
-        Ok(taken.rows_affected() == 1)
+        tx.commit().await.map_err(Error::sql("a commit"))?;
+        taken.map(|row| read(&row)).transpose()
     }
 
-    /// Gives back a claim of which nothing was sent, so that a later try may claim anew.
+    /// Gives back a claim of which nothing was sent, so that a later try may claim anew. A claim that another process
+    /// took over since stays.
     ///
     /// # Errors
     /// [`Error::Sql`]: the row stays `sent`, and its outlet is asked once the deadline has passed.
-    pub async fn withdraw(&self, publication: Uuid) -> Result<(), Error> {
-        sqlx::query("DELETE FROM publications WHERE publication_id = $1 AND state = 'sent'")
-            .bind(publication)
-            .execute(&self.pool)
-            .await
-            .map_err(Error::sql("the withdrawal of a claim"))?;
+    pub async fn withdraw(&self, claim: &Publication) -> Result<(), Error> {
+        sqlx::query(
+            "DELETE FROM publications WHERE publication_id = $1 AND state = 'sent' AND deadline = $2",
+        )
+        .bind(claim.publication_id)
+        .bind(claim.deadline)
+        .execute(&self.pool)
+        .await
+        .map_err(Error::sql("the withdrawal of a claim"))?;
         Ok(())
     }
 }

@@ -14,13 +14,14 @@ const ABANDONED: &str = "p.state = 'sent' AND p.deadline < now() AND NOT EXISTS 
 
 impl Record {
     /// Writes an outlet's answer and, in the same transaction, the run's transition. The answer stays written even
-    /// where the run's compare-and-set loses. Returns the run's new `seq` if it won.
+    /// where the run's compare-and-set loses. Returns the run's new `seq` if it won. Where another process took the claim
+    /// over since, only a delivery is news: anything else is left to that process.
     ///
     /// # Errors
     /// [`Error::Sql`]: retried by the caller; the row stays `sent` meanwhile.
     pub async fn settle_effect(
         &self,
-        publication: Uuid,
+        claim: &Publication,
         state: PublicationState,
         reference: Option<&str>,
         reason: Option<&str>,
@@ -30,7 +31,10 @@ impl Record {
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
         // The run first, as claim and cancel do, so that they cannot wait for each other.
         let chain = Chain::lock(&mut tx, item.run.run).await?;
-        let settled = settle_row(&mut tx, publication, state, reference, reason, None).await?;
+        if state != PublicationState::Confirmed && is_taken_over(&mut tx, claim).await? {
+            return Ok(None);
+        }
+        let settled = settle_row(&mut tx, claim.publication_id, state, reference, reason, None).await?;
         let (items, routed) = ([item], [routed]);
         let won = advance::compare_and_set(&mut tx, &items, &routed, &[true]).await?;
         extras::write(&mut tx, &items, &routed, &won).await?;
@@ -150,6 +154,18 @@ impl Record {
         tx.commit().await.map_err(Error::sql("a commit"))?;
         Ok(true)
     }
+}
+
+/// Whether a claim belongs to another process by now.
+async fn is_taken_over(connection: &mut PgConnection, claim: &Publication) -> Result<bool, Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM publications WHERE publication_id = $1 AND state = 'sent' AND deadline <> $2)",
+    )
+    .bind(claim.publication_id)
+    .bind(claim.deadline)
+    .fetch_one(connection)
+    .await
+    .map_err(Error::sql("the look-up of a claim"))
 }
 
 /// Moves an unsettled row; `false` where it was settled before. A person settles what is `unknown`, a process what is
