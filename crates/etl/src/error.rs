@@ -15,6 +15,8 @@ pub(crate) enum EtlError {
     PublishedAt(String),
     #[error("`url` is `{0}`, which is no http or https address")]
     Url(String),
+    #[error("its content cannot be put into canonical JSON: {0}")]
+    Content(#[from] serde_json::Error),
     #[error("{0}")]
     Text(#[from] text::Error),
 }

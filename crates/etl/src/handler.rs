@@ -40,7 +40,7 @@ impl Etl {
             return Err(EtlError::NoText.into());
         }
         let analysis = self.analyse(payload).await?;
-        Ok(report(analysis, url, published_at))
+        Ok(report(analysis, url, published_at)?)
     }
 
     async fn analyse(&self, payload: Payload) -> Result<Analysis, Failure> {
@@ -71,7 +71,11 @@ impl Handler for Etl {
     }
 }
 
-fn report(analysis: Analysis, url: Option<String>, published_at: Option<DateTime<Utc>>) -> Report {
+fn report(
+    analysis: Analysis,
+    url: Option<String>,
+    published_at: Option<DateTime<Utc>>,
+) -> Result<Report, EtlError> {
     let output = serde_json::json!({
         "language": analysis.language,
         "language_certainty": analysis.language_certainty,
@@ -83,28 +87,29 @@ fn report(analysis: Analysis, url: Option<String>, published_at: Option<DateTime
         "truncated": analysis.truncated,
         "embedding_status": model::EmbeddingStatus::Pending,
     });
-    Report {
+    let content = Content {
+        title: analysis.title,
+        summary: analysis.summary,
+        body: analysis.text,
+        url,
+        language: analysis.language.clone(),
+        tags: analysis.topics.clone(),
+    };
+    Ok(Report {
         output,
         trend: Some(EnrichedTrend {
-            language: analysis.language.clone(),
+            language: analysis.language,
             sentiment: analysis.sentiment,
-            topics: analysis.topics.clone(),
+            topics: analysis.topics,
             toxicity_score: analysis.toxicity_score,
             confidence: analysis.confidence,
             published_at,
         }),
-        content: Some(Content {
-            title: analysis.title,
-            summary: analysis.summary,
-            body: analysis.text,
-            url,
-            language: analysis.language,
-            tags: analysis.topics,
-        }),
+        content: Some(content.seal()?),
         claims: Claims { fingerprint: Some(Sha256Digest(analysis.fingerprint)), near: vec![] },
         prompt: Some(RULE.to_owned()),
         ..Report::default()
-    }
+    })
 }
 
 fn published_at(payload: &Payload, received_at: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, EtlError> {

@@ -1,10 +1,7 @@
 //! The door: an event, wherever it comes from, becomes a run that serves an intent.
 
-use std::collections::HashMap;
-
-use model::{Job, JobKey, NewEvent};
+use model::NewEvent;
 use record::{Admission, NewRun, Record};
-use streams::Streams;
 
 use crate::{Intents, Process, Workflows, spans};
 
@@ -102,28 +99,8 @@ impl Door {
         let new = arrivals.iter().zip(admitted).filter(|(_, admitted)| admitted.created);
         let jobs: Vec<(&Admission, &str)> =
             new.map(|(arrival, _)| (&arrival.admission, arrival.worker.as_str())).collect();
-        add_first_jobs(&self.process.streams, jobs.iter().copied()).await;
+        crate::add_first_jobs(&self.process.streams, jobs.iter().copied()).await;
         Ok(jobs.len())
-    }
-}
-
-/// Adds the first jobs of runs that were committed. Redis being away is no reason to refuse: what is committed is
-/// accepted, and the reconciler adds the jobs later.
-pub async fn add_first_jobs<'a>(streams: &Streams, runs: impl Iterator<Item = (&'a Admission, &'a str)>) {
-    let mut jobs: HashMap<(&str, u16), Vec<Job>> = HashMap::new();
-    for (admission, worker) in runs {
-        jobs.entry((worker, admission.new.partition)).or_default().push(Job {
-            key: JobKey { run: admission.run, branch: 0, seq: 0 },
-            step: admission.new.first_step.clone(),
-            attempt: 0,
-            traceparent: admission.new.traceparent.clone(),
-            enriched_trend_id: None,
-        });
-    }
-    for ((worker, partition), jobs) in jobs {
-        if let Err(error) = streams.add(worker, partition, &jobs).await {
-            tracing::warn!(%error, jobs = jobs.len(), "jobs could not be added; the reconciler adds them");
-        }
     }
 }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use model::{Actor, RunId};
-use rails::{Facts, Signal, Standing};
+use rails::{Facts, Signal};
 use record::{Advance, DeadLetter, Item, Record, Routed};
 use streams::Streams;
 
-use crate::{Fault, Workflows};
+use crate::{Fault, Workflows, jobs};
 
 /// How often a replayed letter is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -47,8 +47,7 @@ impl Replayer {
     /// Replays in the name of a person.
     #[must_use]
     pub fn new(record: Record, streams: Streams, person: &str) -> Self {
-        let actor = Actor { name: "person".to_owned(), version: String::new(), id: person.to_owned() };
-        Self { workflows: Workflows::new(record.clone()), record, streams, actor }
+        Self { workflows: Workflows::new(record.clone()), record, streams, actor: Actor::person(person) }
     }
 
     /// Replays a letter, once.
@@ -93,47 +92,21 @@ impl Replayer {
     /// The run goes on at the step it died at, with a fresh `seq`.
     async fn run(&self, run: RunId) -> Result<(), Fault> {
         let moved = || Fault::usage(format!("run {run} is not dead any more"));
-        let loaded = self.record.load(&[run], false, &[]).await?.pop().ok_or_else(moved)?;
+        let loaded = self.record.load_one(run, &[]).await?.ok_or_else(moved)?;
         let workflow = self.workflows.get(&loaded.pipeline_version).await?;
-        let standing = Standing {
-            run,
-            state: loaded.state,
-            lifecycle: loaded.lifecycle,
-            step: &loaded.step,
-            attempt: loaded.attempt,
-            content: loaded.content_sha256,
-        };
-        let transition =
-            rails::advance(&workflow, &standing, &Signal::Replay, &Default::default(), &Facts::default())
-                .map_err(|_| moved())?;
-        let advance = Advance {
-            what: "replayed",
-            output: None,
-            content: None,
-            trend: None,
-            embedding: None,
-            actor: self.actor.clone(),
-            at: chrono::Utc::now(),
-            model: None,
-            prompt: None,
-            input_sha256: None,
-            original: Vec::new(),
-            origin: None,
-        };
+        let transition = rails::advance(
+            &workflow,
+            &loaded.standing(),
+            &Signal::Replay,
+            &Default::default(),
+            &Facts::default(),
+        )
+        .map_err(|_| moved())?;
+        let advance = Advance::by(self.actor.clone(), "replayed");
         let routed = Routed { transition, delay: Duration::ZERO, advance };
         let item = Item { run: loaded, admission: None, claims: model::Claims::default() };
         self.record.replay(item, routed).await?.ok_or_else(moved)?;
-        if let Some(outstanding) = self.record.present_job(run).await?
-            && let Some(step) = workflow.step(&outstanding.job.step)
-        {
-            // Where Redis is away the reconciler adds the job.
-            let added =
-                self.streams.add(step.worker.as_str(), outstanding.partition, &[outstanding.job]).await;
-            if let Err(error) = added {
-                tracing::warn!(%error, run_id = %run, "the job could not be added; the reconciler adds it");
-            }
-        }
-        Ok(())
+        Ok(jobs::resume(&self.record, &self.streams, &workflow, run).await?)
     }
 
     /// Waits until a replayed letter has got past the place where it died, or died again: then its new reason. `None`

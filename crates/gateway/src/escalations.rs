@@ -179,7 +179,7 @@ pub(crate) async fn resolve(
     let content = run.artifact("content").and_then(|json| StoredContent::read(json).ok());
     let transition = rails::decide(
         &workflow,
-        &people::standing(&run),
+        &run.standing(),
         &escalation.issue_type,
         &decision,
         content.as_ref().map(|stored| &stored.content),

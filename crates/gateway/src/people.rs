@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use model::{Actor, RunId, StoredContent};
-use rails::{Settled, Standing, Transition, Workflow};
+use rails::{Settled, Transition};
 use record::{Advance, Item, LoadedRun, Publication, PublicationState, Routed};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,21 +25,10 @@ pub(crate) async fn load(
     artifacts: &[&str],
 ) -> Result<LoadedRun, Problem> {
     let names: Vec<String> = artifacts.iter().map(|name| (*name).to_owned()).collect();
-    let loaded = app.process.record.load(&[run], false, &names).await?.pop();
+    let loaded = app.process.record.load_one(run, &names).await?;
     loaded
         .filter(|loaded| loaded.tenant == caller.tenant())
         .ok_or_else(|| Problem::not_found(format!("there is no run {run}")))
-}
-
-pub(crate) fn standing(run: &LoadedRun) -> Standing<'_> {
-    Standing {
-        run: run.run,
-        state: run.state,
-        lifecycle: run.lifecycle,
-        step: &run.step,
-        attempt: run.attempt,
-        content: run.content_sha256,
-    }
 }
 
 /// What a person's act writes.
@@ -51,34 +40,9 @@ pub(crate) fn act(
     content: Option<StoredContent>,
     note: Option<String>,
 ) -> (Item, Routed) {
-    let advance = Advance {
-        what,
-        output: None,
-        content,
-        trend: None,
-        embedding: None,
-        actor: Actor { name: "person".to_owned(), version: String::new(), id: by.to_owned() },
-        at: chrono::Utc::now(),
-        model: None,
-        prompt: note,
-        input_sha256: None,
-        original: Vec::new(),
-        origin: None,
-    };
+    let advance = Advance { content, prompt: note, ..Advance::by(Actor::person(by), what) };
     let item = Item { run, admission: None, claims: model::Claims::default() };
     (item, Routed { transition, delay: Duration::ZERO, advance })
-}
-
-/// The job of a run that a person set going, without waiting for the planner's turn.
-pub(crate) async fn add_present_job(app: &App, workflow: &Workflow, run: RunId) -> Result<(), Problem> {
-    let Some(outstanding) = app.process.record.present_job(run).await? else { return Ok(()) };
-    if let Some(step) = workflow.step(&outstanding.job.step)
-        && let Err(error) =
-            app.process.streams.add(step.worker.as_str(), outstanding.partition, &[outstanding.job]).await
-    {
-        tracing::warn!(%error, run_id = %run, "the job could not be added; the reconciler adds it");
-    }
-    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -195,14 +159,14 @@ pub(crate) async fn settle(
     let stale =
         || Problem::conflict("the publication is not unknown, or its run no longer waits for this answer");
     let run_id = run.run;
-    let asked = (run.step == row.step).then(|| rails::settled(&workflow, &standing(&run), answer).ok());
+    let asked = (run.step == row.step).then(|| rails::settled(&workflow, &run.standing(), answer).ok());
     let Some(transition) = asked.flatten() else {
         return settle_alone(&app, &caller, &row, answer).await;
     };
     let (item, routed) = act(caller.name(), run, "settled", transition, None, None);
     let settled = app.process.record.settle_by_person(&row, answer, caller.name(), item, routed).await?;
     let seq = settled.ok_or_else(stale)?;
-    add_present_job(&app, &workflow, run_id).await?;
+    fleet::resume(&app.process.record, &app.process.streams, &workflow, run_id).await?;
     Ok(Json(json!({ "publication_id": row.publication_id, "run_id": run_id, "seq": seq })))
 }
 

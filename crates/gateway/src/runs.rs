@@ -132,7 +132,7 @@ pub(crate) async fn cancel(
     let workflow = app.workflows.get(&run.pipeline_version).await?;
     let signal = Signal::Cancel { reason: &reason };
     let transition =
-        rails::advance(&workflow, &people::standing(&run), &signal, &Default::default(), &Facts::default())
+        rails::advance(&workflow, &run.standing(), &signal, &Default::default(), &Facts::default())
             .map_err(|impossible| Problem::conflict(impossible.to_string()))?;
     let run_id = run.run;
     let (item, routed) = people::act(caller.name(), run, "cancelled", transition, None, None);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Content, Failure, RunId, Sha256Digest};
+use crate::{Failure, RunId, Sha256Digest, StoredContent};
 
 /// What became of one job.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub struct Report {
     /// The step's artifact, a JSON object; conditions read it under the step's id.
     pub output: serde_json::Value,
     /// New content, where the step makes or changes it.
-    pub content: Option<Content>,
+    pub content: Option<StoredContent>,
     /// The enriched trend, where the step makes one.
     pub trend: Option<EnrichedTrend>,
     /// The embedding, where the step makes one.
@@ -164,6 +164,23 @@ pub enum EffectResult {
     },
 }
 
+/// The longest words of an outlet that are kept, in characters.
+const WORDS_KEPT: usize = 2000;
+
+impl EffectResult {
+    /// With words that can be stored: without NUL, and bounded. An outlet may answer anything.
+    #[must_use]
+    pub fn storable(mut self) -> Self {
+        let words = match &mut self {
+            Self::Confirmed { reference } => reference,
+            Self::Rejected { reason } | Self::Unsettled { reason } | Self::Unknown { reason } => reason,
+            Self::NotSent(failure) => &mut failure.reason,
+        };
+        *words = words.replace('\0', "\u{fffd}").chars().take(WORDS_KEPT).collect();
+        self
+    }
+}
+
 /// What an outlet knows of a publication key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
@@ -194,5 +211,18 @@ impl EmbeddingRecord {
     #[must_use]
     pub fn vector_id(run: RunId) -> Uuid {
         crate::enriched_trend_id(run)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outlets_words_are_stored_without_nul_and_bounded() {
+        let said = EffectResult::Rejected { reason: format!("a\0b{}", "c".repeat(5000)) };
+        let EffectResult::Rejected { reason } = said.storable() else { panic!("it stays what it is") };
+        assert!(reason.starts_with("a\u{fffd}bc"));
+        assert_eq!(reason.chars().count(), WORDS_KEPT);
     }
 }

@@ -17,6 +17,14 @@ pub struct Actor {
     pub id: String,
 }
 
+impl Actor {
+    /// A person.
+    #[must_use]
+    pub fn person(who: &str) -> Self {
+        Self { name: "person".to_owned(), version: String::new(), id: who.to_owned() }
+    }
+}
+
 /// One stored link of a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainLink {

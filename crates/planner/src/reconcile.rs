@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use fleet::{Process, Workflows};
 use model::{Job, JobKey, RunId};
-use record::{Lease, OutstandingRun};
+use record::{Lease, NewDeadLetter};
+use streams::PageEntry;
 use tokio::time::Instant;
 
 use crate::config::Section;
@@ -90,6 +91,21 @@ impl Reconciler {
                 self.restore(&place, &expected).await?;
             }
         }
+        self.clear_stranded().await
+    }
+
+    /// An entry that was delivered, and that nobody holds, becomes the oldest of its stream in the end.
+    async fn clear_stranded(&self) -> Result<(), RoundError> {
+        let streams = &self.process.streams;
+        for stream in streams::WORK_STREAMS {
+            for partition in 0..streams.partitions() {
+                let oldest = streams.page(stream.worker, partition, None, 1).await?.entries;
+                if oldest.first().is_some_and(|entry| entry.unheld) {
+                    let place = (stream.worker.to_owned(), partition);
+                    self.strike_off_present(&place, &mut HashSet::new()).await?;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -118,86 +134,105 @@ impl Reconciler {
         Ok(true)
     }
 
-    /// Reads the overdue runs, then stream and retry set, and adds what is absent.
+    /// Reads the overdue jobs, then stream and retry set, and adds what is in neither.
     async fn restore(&self, place: &Place, expected: &Expected) -> Result<(), RoundError> {
-        let overdue = self.overdue(place, expected).await?;
-        let present = self.present(place).await?;
-        let mut room =
-            self.high_water.saturating_sub(self.process.streams.survey(&place.0, place.1).await?.stream);
+        let mut missing = self.overdue(place, expected).await?;
+        self.strike_off_present(place, &mut missing).await?;
+        let (process, streams) = (&self.process, &self.process.streams);
+        let mut room = self.high_water.saturating_sub(streams.survey(&place.0, place.1).await?.stream);
         let mut added = 0;
-        for run in overdue.iter().filter(|run| !present.contains(&run.job.key)) {
-            if room == 0 {
-                tracing::warn!(worker = place.0, "the stream is full: the rest is added later");
-                break;
+        let runs: Vec<RunId> = missing.iter().map(|key| key.run).collect();
+        'all: for page in runs.chunks(PAGE) {
+            // A run that moved on meanwhile has its job elsewhere.
+            let outstanding = process.record.present_jobs(page).await?;
+            for run in outstanding.iter().filter(|run| missing.contains(&run.job.key)) {
+                if room == 0 {
+                    tracing::warn!(worker = place.0, "the stream is full: the rest is added later");
+                    break 'all;
+                }
+                let workflow = self.workflows.get(&run.pipeline_version).await?;
+                fleet::add_job(streams, &workflow, run).await?;
+                room -= 1;
+                added += 1;
             }
-            add(&self.process, &self.workflows, run).await?;
-            room -= 1;
-            added += 1;
         }
         if added > 0 {
-            self.process.metrics.reconciled.inc_by(added);
+            process.metrics.reconciled.inc_by(added);
             tracing::warn!(worker = place.0, added, "jobs that no stream had were added again");
         }
         Ok(())
     }
 
-    async fn overdue(&self, place: &Place, expected: &Expected) -> Result<Vec<OutstandingRun>, RoundError> {
-        let (mut found, mut cursor): (Vec<OutstandingRun>, Option<RunId>) = (Vec::new(), None);
+    async fn overdue(&self, place: &Place, expected: &Expected) -> Result<HashSet<JobKey>, RoundError> {
+        let record = &self.process.record;
+        let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
+        let (mut found, mut cursor) = (HashSet::new(), None);
         loop {
-            let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
-            let page =
-                self.process.record.overdue_runs(self.after, place.1, &expected.steps, cursor, limit).await?;
+            let page = record.overdue_jobs(self.after, place.1, &expected.steps, cursor, limit).await?;
             let Some(last) = page.last() else { return Ok(found) };
-            cursor = Some(last.job.key.run);
+            cursor = Some(last.run);
             found.extend(page);
         }
     }
 
-    /// The jobs that stream and retry set hold. Entries that were delivered, and that nobody holds, are deleted.
-    async fn present(&self, place: &Place) -> Result<HashSet<JobKey>, RoundError> {
-        let (mut present, mut cursor) = (HashSet::new(), None);
+    /// Strikes off the jobs that stream and retry set hold. Entries that were delivered, and that nobody holds, are
+    /// deleted: they will never be delivered again.
+    async fn strike_off_present(
+        &self,
+        place: &Place,
+        missing: &mut HashSet<JobKey>,
+    ) -> Result<(), RoundError> {
+        let streams = &self.process.streams;
+        let mut cursor = None;
         loop {
-            let page = self.process.streams.page(&place.0, place.1, cursor, PAGE).await?;
-            for entry in &page.entries {
-                if entry.unheld {
-                    continue;
-                }
+            let page = streams.page(&place.0, place.1, cursor, PAGE).await?;
+            let (unheld, present): (Vec<_>, Vec<_>) =
+                page.entries.into_iter().partition(|entry| entry.unheld);
+            for entry in present {
                 if let Ok(job) = Job::decode(&entry.fields) {
-                    present.insert(job.key);
+                    missing.remove(&job.key);
                 }
             }
-            let unheld: Vec<_> = page.entries.iter().filter(|e| e.unheld).map(|e| e.id.clone()).collect();
             if !unheld.is_empty() {
-                let deleted = self.process.streams.delete_unheld(&place.0, place.1, &unheld).await?;
-                tracing::warn!(worker = place.0, deleted, "entries that nobody holds were deleted");
+                self.clear_away(place, unheld).await?;
             }
             match page.next {
                 Some(next) => cursor = Some(next),
                 None => break,
             }
         }
-        present
-            .extend(self.process.streams.waiting_retries(&place.0, place.1).await?.iter().map(|job| job.key));
-        Ok(present)
+        let mut cursor = 0;
+        loop {
+            let page = streams.waiting_retries(&place.0, place.1, cursor, PAGE).await?;
+            for job in page.jobs {
+                missing.remove(&job.key);
+            }
+            cursor = page.next;
+            if cursor == 0 {
+                return Ok(());
+            }
+        }
     }
-}
 
-/// Adds a run's present job to the stream or, where it is not due yet, to the retry set.
-pub(crate) async fn add(
-    process: &Process,
-    workflows: &Workflows,
-    run: &OutstandingRun,
-) -> Result<(), RoundError> {
-    let workflow = workflows.get(&run.pipeline_version).await?;
-    let Some(step) = workflow.step(&run.job.step) else { return Ok(()) };
-    let worker = step.worker.as_str();
-    if run.due_in_ms == 0 {
-        process.streams.add(worker, run.partition, std::slice::from_ref(&run.job)).await?;
-    } else {
-        process
-            .streams
-            .add_retry(worker, run.partition, &run.job, Duration::from_millis(run.due_in_ms))
-            .await?;
+    /// Deletes entries that nobody holds. The record knows what a job's run stands at; anything else is known to nobody,
+    /// and becomes a dead letter first.
+    async fn clear_away(&self, place: &Place, unheld: Vec<PageEntry>) -> Result<(), RoundError> {
+        let streams = &self.process.streams;
+        let stream = streams.lane(&place.0, place.1, &self.process.consumer)?.key().to_owned();
+        let ids: Vec<_> = unheld.iter().map(|entry| entry.id.clone()).collect();
+        for entry in unheld {
+            if Job::decode(&entry.fields).is_err() {
+                let letter = NewDeadLetter {
+                    stream: stream.clone(),
+                    entry_id: entry.id.to_string(),
+                    reason: "it was delivered, and nobody holds it any more".to_owned(),
+                    fields: entry.fields,
+                };
+                self.process.record.bury(&letter).await?;
+            }
+        }
+        let deleted = streams.delete_unheld(&place.0, place.1, &ids).await?;
+        tracing::warn!(worker = place.0, deleted, "entries that nobody holds were deleted");
+        Ok(())
     }
-    Ok(())
 }

@@ -10,7 +10,6 @@ use streams::{Delivery, HITL_RESOLUTION, PlannerStream};
 use uuid::Uuid;
 
 use crate::error::RoundError;
-use crate::reconcile;
 
 /// Entries read at once.
 const READ: usize = 64;
@@ -37,14 +36,15 @@ async fn round(
     workflows: &Workflows,
     stream: &mut PlannerStream,
 ) -> Result<(), RoundError> {
+    let mut failed = None;
     for delivery in stream.read(READ).await? {
-        match decided(&delivery.fields) {
-            Some(escalation) => resume(process, workflows, stream, &delivery, escalation).await?,
-            None => bury(process, &delivery, "it names no escalation").await?,
+        match wake(process, workflows, stream.key(), &delivery).await {
+            Ok(()) => stream.acknowledge(&delivery.id).await?,
+            // It stays pending and is read again later; the others do not wait for it.
+            Err(error) => failed = Some(error),
         }
-        stream.acknowledge(&delivery.id).await?;
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 fn decided(fields: &EntryFields) -> Option<Uuid> {
@@ -52,29 +52,32 @@ fn decided(fields: &EntryFields) -> Option<Uuid> {
     Uuid::parse_str(std::str::from_utf8(value).ok()?).ok()
 }
 
-async fn resume(
+async fn wake(
     process: &Process,
     workflows: &Workflows,
-    _stream: &PlannerStream,
+    stream: &str,
     delivery: &Delivery,
-    escalation: Uuid,
 ) -> Result<(), RoundError> {
+    let Some(escalation) = decided(&delivery.fields) else {
+        return bury(process, stream, delivery, "it names no escalation").await;
+    };
     let Some(run) = process.record.resolved_run(escalation).await? else {
-        return bury(process, delivery, "it names an escalation that nobody resolved").await;
+        return bury(process, stream, delivery, "it names an escalation that nobody resolved").await;
     };
     if let Some(outstanding) = process.record.present_job(run).await? {
-        reconcile::add(process, workflows, &outstanding).await?;
+        let workflow = workflows.get(&outstanding.pipeline_version).await?;
+        fleet::add_job(&process.streams, &workflow, &outstanding).await?;
         tracing::info!(run_id = %run, step = outstanding.job.step, "resumed after a decision");
     }
     Ok(())
 }
 
-async fn bury(process: &Process, delivery: &Delivery, reason: &str) -> Result<(), RoundError> {
+async fn bury(process: &Process, stream: &str, delivery: &Delivery, reason: &str) -> Result<(), RoundError> {
     tracing::warn!(entry = %delivery.id, reason, "dead letter");
     process
         .record
         .bury(&NewDeadLetter {
-            stream: HITL_RESOLUTION.to_owned(),
+            stream: stream.to_owned(),
             entry_id: delivery.id.to_string(),
             reason: reason.to_owned(),
             fields: delivery.fields.clone(),

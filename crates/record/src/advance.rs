@@ -69,6 +69,27 @@ pub struct Advance {
     pub origin: Option<(String, String)>,
 }
 
+impl Advance {
+    /// What somebody did, now, that leaves nothing but itself.
+    #[must_use]
+    pub fn by(actor: Actor, what: &'static str) -> Self {
+        Self {
+            what,
+            output: None,
+            content: None,
+            trend: None,
+            embedding: None,
+            actor,
+            at: Utc::now(),
+            model: None,
+            prompt: None,
+            input_sha256: None,
+            original: Vec::new(),
+            origin: None,
+        }
+    }
+}
+
 /// What became of an item.
 #[derive(Debug)]
 pub enum Verdict {

@@ -5,7 +5,8 @@ use model::RetryClass;
 /// What a failed statement wants, by SQLSTATE class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handling {
-    /// 22, 23, 54: one row of the group is at fault; commit one by one, the culprit fails for good.
+    /// 22, 23, 54, P0 (a trigger refused it), and stored rows that cannot be read: one row of the group is at fault;
+    /// commit one by one, the culprit fails for good.
     Culprit,
     /// 08, 40, 53, 57, 25006 and lost connections: retry the whole group, counting no attempt.
     RetryGroup,
@@ -61,15 +62,14 @@ impl Error {
         let source = match self {
             Self::Sql { source, .. } => source,
             Self::Unreachable(_) => return Handling::RetryGroup,
-            Self::Url(_) | Self::Schema(_) | Self::Unfit(_) | Self::Unreadable { .. } => {
-                return Handling::Bug;
-            }
+            Self::Unreadable { .. } => return Handling::Culprit,
+            Self::Url(_) | Self::Schema(_) | Self::Unfit(_) => return Handling::Bug,
         };
         match source {
             sqlx::Error::Database(error) => match error.code().as_deref() {
                 Some("25006") => Handling::RetryGroup,
                 Some(code) => match code.get(..2) {
-                    Some("22" | "23" | "54") => Handling::Culprit,
+                    Some("22" | "23" | "54" | "P0") => Handling::Culprit,
                     Some("08" | "40" | "53" | "57") => Handling::RetryGroup,
                     _ => Handling::Bug,
                 },

@@ -1,7 +1,10 @@
 //! What a worker loads before it handles: its runs with their inputs, in one statement.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use model::{Lifecycle, RunId, RunState, Sha256Digest};
+use rails::Standing;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -49,6 +52,8 @@ pub struct LoadedRun {
     pub enriched_trend_id: Option<Uuid>,
     /// W3C trace context it began with.
     pub traceparent: Option<String>,
+    /// How long until its job is due, by PostgreSQL's clock; zero where it is due.
+    pub due_in: Duration,
     /// When the event was received.
     pub received_at: DateTime<Utc>,
     /// The event's payload, where asked for.
@@ -63,25 +68,47 @@ impl LoadedRun {
     pub fn artifact(&self, name: &str) -> Option<&str> {
         self.artifacts.iter().rev().find(|(n, _)| n == name).map(|(_, body)| body.as_str())
     }
+
+    /// What the rails look at.
+    #[must_use]
+    pub fn standing(&self) -> Standing<'_> {
+        Standing {
+            run: self.run,
+            state: self.state,
+            lifecycle: self.lifecycle,
+            step: &self.step,
+            attempt: self.attempt,
+            content: self.content_sha256,
+        }
+    }
 }
 
 impl Record {
-    /// Loads runs, with the event's payload and the artifacts of these names where wanted; runs that do not exist are
-    /// left out.
+    /// Loads a run, with the artifacts of these names; `None` where it does not exist.
     ///
     /// # Errors
-    /// [`Error::Sql`]; [`Error::Unreadable`] where a row holds a name of another version.
+    /// [`Error::Sql`]; [`Error::Unreadable`] where its row holds a name of another version.
+    pub async fn load_one(&self, run: RunId, artifacts: &[String]) -> Result<Option<LoadedRun>, Error> {
+        self.load(&[run], false, artifacts).await?.pop().map(|(_, run)| run).transpose()
+    }
+
+    /// Loads runs, with the event's payload and the artifacts of these names where wanted; runs that do not exist are
+    /// left out. A row that holds a name of another version is [`Error::Unreadable`], alone.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
     pub async fn load(
         &self,
         runs: &[RunId],
         payload: bool,
         artifacts: &[String],
-    ) -> Result<Vec<LoadedRun>, Error> {
+    ) -> Result<Vec<(RunId, Result<LoadedRun, Error>)>, Error> {
         let ids: Vec<Uuid> = runs.iter().map(|run| run.0).collect();
-        sqlx::query(
+        let rows = sqlx::query(
             "SELECT r.run_id, r.event_id, r.intent_id, i.purpose, r.tenant, r.region, e.source, r.pipeline_version,
                     r.state, r.lifecycle, r.step, r.seq, r.attempt, r.chain_head, r.chain_len, r.partition,
                     r.content_sha256, r.enriched_trend_id, r.traceparent, r.received_at,
+                    greatest(0, extract(epoch FROM r.due_at - now()) * 1000)::bigint AS due_in_ms,
                     CASE WHEN $2 THEN e.payload END AS payload, a.names, a.bodies
              FROM runs r
              JOIN events e USING (event_id)
@@ -97,10 +124,8 @@ impl Record {
         .bind(artifacts)
         .fetch_all(&self.pool)
         .await
-        .map_err(Error::sql("the load of runs"))?
-        .iter()
-        .map(read)
-        .collect()
+        .map_err(Error::sql("the load of runs"))?;
+        Ok(rows.iter().map(|row| (RunId(row.get("run_id")), read(row))).collect())
     }
 }
 
@@ -131,6 +156,7 @@ fn read(row: &PgRow) -> Result<LoadedRun, Error> {
         content_sha256: row.get::<Option<Vec<u8>>, _>("content_sha256").and_then(digest),
         enriched_trend_id: row.get("enriched_trend_id"),
         traceparent: row.get("traceparent"),
+        due_in: Duration::from_millis(row.get::<i64, _>("due_in_ms").unsigned_abs()),
         received_at: row.get("received_at"),
         payload: row.get("payload"),
         artifacts: names.unwrap_or_default().into_iter().zip(bodies.unwrap_or_default()).collect(),

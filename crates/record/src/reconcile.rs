@@ -17,8 +17,8 @@ pub struct OutstandingRun {
     pub pipeline_version: String,
     /// The stream partition.
     pub partition: u16,
-    /// Milliseconds until the job is due; 0 where it is due.
-    pub due_in_ms: u64,
+    /// How long until the job is due; zero where it is due.
+    pub due_in: Duration,
 }
 
 /// How many running runs there are, by version, step and partition.
@@ -63,23 +63,22 @@ impl Record {
             .collect())
     }
 
-    /// Running runs at these steps that were due longer ago than `after`, in id order after `cursor`.
+    /// The jobs of running runs at these steps that were due longer ago than `after`, in id order after `cursor`.
     ///
     /// # Errors
     /// [`Error::Sql`].
-    pub async fn overdue_runs(
+    pub async fn overdue_jobs(
         &self,
         after: Duration,
         partition: u16,
         steps: &[(String, String)],
         cursor: Option<RunId>,
         limit: i64,
-    ) -> Result<Vec<OutstandingRun>, Error> {
+    ) -> Result<Vec<JobKey>, Error> {
         let (versions, names): (Vec<&str>, Vec<&str>) =
             steps.iter().map(|(version, step)| (version.as_str(), step.as_str())).unzip();
         let rows = sqlx::query(
-            "SELECT r.run_id, r.seq, r.step, r.attempt, r.traceparent, r.enriched_trend_id, r.pipeline_version,
-                    r.partition, greatest(0, extract(epoch FROM r.due_at - now()) * 1000)::bigint AS due_in_ms
+            "SELECT r.run_id, r.seq
              FROM runs r JOIN UNNEST($3::text[], $4::text[]) AS s(pipeline_version, step) USING (pipeline_version, step)
              WHERE r.state = 'running' AND r.state IN ('running', 'waiting', 'parked')
                AND r.due_at < now() - $1 * interval '1 microsecond' AND r.partition = $2 AND r.run_id > $5
@@ -94,7 +93,7 @@ impl Record {
         .fetch_all(&self.pool)
         .await
         .map_err(Error::sql("the overdue runs"))?;
-        Ok(rows.iter().map(read).collect())
+        Ok(rows.iter().map(key).collect())
     }
 
     /// The present job of a run, where it is running.
@@ -102,16 +101,24 @@ impl Record {
     /// # Errors
     /// [`Error::Sql`].
     pub async fn present_job(&self, run: RunId) -> Result<Option<OutstandingRun>, Error> {
-        let row = sqlx::query(
+        Ok(self.present_jobs(&[run]).await?.pop())
+    }
+
+    /// The present jobs of those of the runs that are running.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn present_jobs(&self, runs: &[RunId]) -> Result<Vec<OutstandingRun>, Error> {
+        let rows = sqlx::query(
             "SELECT run_id, seq, step, attempt, traceparent, enriched_trend_id, pipeline_version, partition,
                     greatest(0, extract(epoch FROM due_at - now()) * 1000)::bigint AS due_in_ms
-             FROM runs WHERE run_id = $1 AND state = 'running'",
+             FROM runs WHERE run_id = ANY($1) AND state = 'running' ORDER BY run_id",
         )
-        .bind(run.0)
-        .fetch_optional(&self.pool)
+        .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
+        .fetch_all(&self.pool)
         .await
-        .map_err(Error::sql("the present job of a run"))?;
-        Ok(row.as_ref().map(read))
+        .map_err(Error::sql("the present jobs of runs"))?;
+        Ok(rows.iter().map(read).collect())
     }
 
     /// The run of an escalation that was resolved; `None` where there is no such escalation, or it is open.
@@ -144,10 +151,14 @@ impl Record {
     }
 }
 
+fn key(row: &sqlx::postgres::PgRow) -> JobKey {
+    JobKey { run: RunId(row.get("run_id")), branch: 0, seq: row.get("seq") }
+}
+
 fn read(row: &sqlx::postgres::PgRow) -> OutstandingRun {
     OutstandingRun {
         job: Job {
-            key: JobKey { run: RunId(row.get("run_id")), branch: 0, seq: row.get("seq") },
+            key: key(row),
             step: row.get("step"),
             attempt: row.get("attempt"),
             traceparent: row.get("traceparent"),
@@ -155,6 +166,6 @@ fn read(row: &sqlx::postgres::PgRow) -> OutstandingRun {
         },
         pipeline_version: row.get("pipeline_version"),
         partition: row.get::<i16, _>("partition").unsigned_abs(),
-        due_in_ms: row.get::<i64, _>("due_in_ms").unsigned_abs(),
+        due_in: Duration::from_millis(row.get::<i64, _>("due_in_ms").unsigned_abs()),
     }
 }

@@ -15,14 +15,6 @@ impl std::fmt::Display for EntryId {
     }
 }
 
-impl EntryId {
-    /// Milliseconds and sequence; (0, 0) for anything else.
-    pub(crate) fn parts(&self) -> (u64, u64) {
-        let (ms, seq) = self.0.split_once('-').unwrap_or((&self.0, "0"));
-        (ms.parse().unwrap_or(0), seq.parse().unwrap_or(0))
-    }
-}
-
 /// An entry that was delivered to this consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {

@@ -15,8 +15,8 @@ const DEAD_LETTERS_KEPT: usize = 100_000;
 /// Fields of a letter that its stream carries, at most: Lua cannot pass on more than about 8,000 words. The table behind
 /// the stream has all.
 const LETTER_FIELDS: usize = 1000;
-/// Deliveries that an entry shares with others; more make it a suspect.
-const SHARED_DELIVERIES: i64 = 2;
+/// Deliveries after which an entry is a suspect: from its second redelivery it is handled alone.
+pub const SHARED_DELIVERIES: i64 = 2;
 /// What a given-back entry pretends to have been idle for: longer than any takeover time.
 const GIVEN_BACK_IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -166,7 +166,7 @@ impl Lane {
     /// # Errors
     /// Unavailable; what was moved before a lost reply answers `Gone` when it is moved again.
     pub async fn hand_over(&self, moves: &[Move]) -> Result<Vec<Moved>, Error> {
-        let call = self.hand_over_call(moves)?;
+        let call = self.hand_over_call(moves);
         let answer = match self.run(&call, "a hand-over").await {
             Err(error) if error.is_no_group() => return Ok(vec![Moved::Gone; moves.len()]),
             answer => answer?,
@@ -191,7 +191,7 @@ impl Lane {
         })
     }
 
-    fn hand_over_call(&self, moves: &[Move]) -> Result<ScriptInvocation<'_>, Error> {
+    fn hand_over_call(&self, moves: &[Move]) -> ScriptInvocation<'_> {
         let mut call = self.streams.inner.scripts.hand_over.key(&self.keys.stream);
         call.key(&self.keys.retry).key(&self.keys.dlq);
         let mut downstream: Vec<String> = Vec::new();
@@ -211,7 +211,13 @@ impl Lane {
                     push_fields(&mut arguments, &fields[fields.len().saturating_sub(LETTER_FIELDS)..]);
                 }
                 Destination::Next { worker, partition, job } => {
-                    let key = self.streams.keys(worker, *partition)?.stream;
+                    let key = match self.streams.keys(worker, *partition) {
+                        Ok(keys) => keys.stream,
+                        Err(error) => {
+                            arguments.extend([b"h".to_vec(), error.to_string().into_bytes()]);
+                            continue;
+                        }
+                    };
                     let at = downstream.iter().position(|known| *known == key).unwrap_or_else(|| {
                         downstream.push(key);
                         downstream.len() - 1
@@ -230,7 +236,7 @@ impl Lane {
             call.key(key);
         }
         call.arg(&self.keys.group).arg(&self.consumer).arg(DEAD_LETTERS_KEPT).arg(arguments);
-        Ok(call)
+        call
     }
 
     async fn run(&self, call: &ScriptInvocation<'_>, doing: &'static str) -> Result<Value, Error> {

@@ -20,7 +20,7 @@ pub use connect::Streams;
 pub use entry::{Delivery, EntryId};
 pub use error::Error;
 pub use feeds::{Tail, Tailed};
-pub use lane::{Claimed, Lane};
+pub use lane::{Claimed, Lane, SHARED_DELIVERIES};
 pub use moves::{Destination, Move, Moved};
 pub use names::{
     DATASET_EVENTS, ESCALATIONS_FEED, HITL_RESOLUTION, PLANNER_TRIGGERS, StreamNames, WORK_STREAMS,
@@ -28,4 +28,4 @@ pub use names::{
 };
 pub use planner::PlannerStream;
 pub use reader::Reader;
-pub use survey::{Backlog, ConsumerInfo, Page, PageEntry, Survey};
+pub use survey::{Backlog, ConsumerInfo, Page, PageEntry, RetryPage, Survey};

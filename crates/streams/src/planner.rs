@@ -29,6 +29,12 @@ impl Streams {
 }
 
 impl PlannerStream {
+    /// The stream's key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// New entries, and those that another planner left behind; none after a second without any.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ pub(crate) struct Scripts {
     pub(crate) promote: Script,
     pub(crate) leave: Script,
     pub(crate) delete_unheld: Script,
+    pub(crate) page: Script,
     pub(crate) survey: Script,
     pub(crate) add_retry: Script,
 }
@@ -31,6 +32,7 @@ impl Scripts {
             promote: Script::new(include_str!("lua/promote.lua")),
             leave: Script::new(include_str!("lua/leave.lua")),
             delete_unheld: Script::new(include_str!("lua/delete_unheld.lua")),
+            page: Script::new(include_str!("lua/page.lua")),
             survey: Script::new(include_str!("lua/survey.lua")),
             add_retry: Script::new(include_str!("lua/add_retry.lua")),
         }

@@ -1,5 +1,7 @@
 //! Looking: backlogs, consumers, and the pages that the reconciler reads.
 
+use std::collections::HashSet;
+
 use model::{EntryFields, Job};
 use redis::Value;
 
@@ -47,6 +49,15 @@ pub struct PageEntry {
     pub fields: EntryFields,
     /// Whether it was delivered and nobody holds it: it will never be delivered again.
     pub unheld: bool,
+}
+
+/// A page of a retry set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryPage {
+    /// Its jobs.
+    pub jobs: Vec<Job>,
+    /// Where the next page begins; 0 after the last.
+    pub next: u64,
 }
 
 /// A consumer of a group.
@@ -105,7 +116,7 @@ impl Streams {
         Ok(Survey { stream: counts.stream, retry: counts.retry })
     }
 
-    /// A page of a worker type's stream, after `cursor`.
+    /// A page of a worker type's stream, after `cursor`, as it stands at one moment.
     ///
     /// # Errors
     /// Unavailable.
@@ -118,71 +129,20 @@ impl Streams {
     ) -> Result<Page, Error> {
         let keys = self.keys(worker, partition)?;
         let start = cursor.map_or_else(|| "-".to_owned(), |id| format!("({id}"));
+        let mut call = self.inner.scripts.page.key(keys.stream);
+        call.arg(keys.group).arg(start).arg(count);
         let mut connection = self.connection("a page").await?;
-        let delivered = self.last_delivered(&keys.stream, &keys.group).await?;
-        let answer: Value = redis::cmd("XRANGE")
-            .arg(&keys.stream)
-            .arg(&start)
-            .arg("+")
-            .arg("COUNT")
-            .arg(count)
-            .query_async(&mut connection)
-            .await
-            .map_err(Error::redis("a page"))?;
-        let found = entries(answer, "a page")?;
+        let answer: Value = call.invoke_async(&mut connection).await.map_err(Error::redis("a page"))?;
+        let mut parts = list(answer).unwrap_or_default().into_iter();
+        let found = entries(parts.next().unwrap_or(Value::Nil), "a page")?;
+        let unheld: HashSet<String> =
+            parts.next().and_then(list).unwrap_or_default().into_iter().filter_map(text).collect();
         let next = if found.len() == count { found.last().map(|(id, _)| id.clone()) } else { None };
-        let held = match (found.first(), found.last()) {
-            (Some((first, _)), Some((last, _))) => self.held(&keys.stream, &keys.group, first, last).await?,
-            _ => Default::default(),
-        };
         let entries = found
             .into_iter()
-            .map(|(id, fields)| PageEntry {
-                unheld: id.parts() <= delivered && !held.contains(&id),
-                id,
-                fields,
-            })
+            .map(|(id, fields)| PageEntry { unheld: unheld.contains(&id.0), id, fields })
             .collect();
         Ok(Page { entries, next })
-    }
-
-    /// The pending entries in a range.
-    async fn held(
-        &self,
-        stream: &str,
-        group: &str,
-        first: &EntryId,
-        last: &EntryId,
-    ) -> Result<std::collections::HashSet<EntryId>, Error> {
-        let mut connection = self.connection("what is pending").await?;
-        let answer: Result<Value, Error> = redis::cmd("XPENDING")
-            .arg(stream)
-            .arg(group)
-            .arg(&first.0)
-            .arg(&last.0)
-            .arg(1_000_000)
-            .query_async(&mut connection)
-            .await
-            .map_err(Error::redis("what is pending"));
-        let answer = match answer {
-            Err(error) if error.is_no_group() => return Ok(Default::default()),
-            answer => answer?,
-        };
-        Ok(list(answer)
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|entry| list(entry)?.into_iter().next().and_then(text).map(EntryId))
-            .collect())
-    }
-
-    /// The last id that the group was given; (0, 0) where there is no group.
-    async fn last_delivered(&self, stream: &str, group: &str) -> Result<(u64, u64), Error> {
-        let groups = self.info("GROUPS", stream, None).await?;
-        Ok(groups
-            .into_iter()
-            .find(|fields| fields.get("name").cloned().and_then(text).as_deref() == Some(group))
-            .and_then(|fields| fields.get("last-delivered-id").cloned().and_then(text))
-            .map_or((0, 0), |id| EntryId(id).parts()))
     }
 
     /// The consumers of a worker type's group in one partition.
@@ -258,21 +218,30 @@ impl Streams {
         Ok(unsigned(Some(&deleted)))
     }
 
-    /// The jobs in a worker type's retry set.
+    /// A page of the jobs in a worker type's retry set, from `cursor`, which is 0 at first. A job that waits all the
+    /// while is on one page at least.
     ///
     /// # Errors
     /// Unavailable.
-    pub async fn waiting_retries(&self, worker: &str, partition: u16) -> Result<Vec<Job>, Error> {
+    pub async fn waiting_retries(
+        &self,
+        worker: &str,
+        partition: u16,
+        cursor: u64,
+        count: usize,
+    ) -> Result<RetryPage, Error> {
         let key = self.keys(worker, partition)?.retry;
         let mut connection = self.connection("a look at the retries").await?;
-        let members: Vec<String> = redis::cmd("ZRANGE")
+        let (next, members): (u64, Vec<(Vec<u8>, f64)>) = redis::cmd("ZSCAN")
             .arg(key)
-            .arg(0)
-            .arg(-1)
+            .arg(cursor)
+            .arg("COUNT")
+            .arg(count)
             .query_async(&mut connection)
             .await
             .map_err(Error::redis("a look at the retries"))?;
-        Ok(members.iter().filter_map(|member| job_of(member)).collect())
+        let jobs = members.iter().filter_map(|(member, _)| job_of(std::str::from_utf8(member).ok()?));
+        Ok(RetryPage { jobs: jobs.collect(), next })
     }
 }
 

@@ -88,7 +88,7 @@ async fn a_group_goes_to_its_four_destinations_in_one_step_and_leaves_nothing_be
     assert_eq!(place.lengths("judge").await, (1, 0, 0));
     let page = place.streams.page("judge", 0, None, 10).await.unwrap();
     assert_eq!(Job::decode(&page.entries[0].fields).unwrap(), job(77));
-    assert_eq!(place.streams.waiting_retries("embedding", 0).await.unwrap(), [job(2)]);
+    assert_eq!(place.streams.waiting_retries("embedding", 0, 0, 10).await.unwrap().jobs, [job(2)]);
     assert_eq!(
         place.one.hand_over(&moves).await.unwrap(),
         vec![Moved::Gone; 4],
@@ -254,8 +254,9 @@ async fn entries_that_were_delivered_and_that_nobody_holds_are_found_and_deleted
     cli(&place.redis, &["XACK", "trend:embedding:jobs", "embedding:jobs", &held[0].id.to_string()]).await;
     let page = place.streams.page("embedding", 0, None, 10).await.unwrap();
     assert_eq!(page.entries.iter().map(|e| e.unheld).collect::<Vec<_>>(), [true, false, false]);
+    // Another one was added and not delivered; the caller names it by mistake.
     let all: Vec<EntryId> = page.entries.iter().map(|e| e.id.clone()).collect();
-    assert_eq!(place.streams.delete_unheld("embedding", 0, &all[..2]).await.unwrap(), 1);
+    assert_eq!(place.streams.delete_unheld("embedding", 0, &all).await.unwrap(), 1);
     assert_eq!(place.lengths("embedding").await.0, 2);
 }
 

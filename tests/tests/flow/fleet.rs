@@ -9,11 +9,12 @@ use streams::Streams;
 use testkit::{Servers, Start, Worker, eventually};
 
 /// Settings that make a test's fleet quick to notice things.
-pub(crate) const QUICK: [&str; 5] = [
+pub(crate) const QUICK: [&str; 6] = [
     "worker.takeover_after=2s",
     "worker.grace=5s",
     "planner.reconcile_after=2s",
     "embedding.embedder=hashing",
+    "planner.values.trend.duplicate_similarity=2",
     "gateway.address=127.0.0.1:0",
 ];
 

@@ -95,7 +95,7 @@ async fn of_two_that_saw_the_same_overdue_claim_one_resends_and_the_other_cannot
     })
     .await;
     let run = fleet.runs().await[0].run_id;
-    let loaded = fleet.record.load(&[run], false, &[]).await.unwrap().remove(0);
+    let loaded = fleet.record.load_one(run, &[]).await.unwrap().unwrap();
     let at_once = std::time::Duration::ZERO;
     let claim = record::Claim { run: &loaded, outlet: "files", effect: "post", deadline: at_once };
     let record::Claimed::Ours(seen) = fleet.record.claim(&claim).await.unwrap() else { panic!("it is free") };

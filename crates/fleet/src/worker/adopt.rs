@@ -1,6 +1,7 @@
 //! Adoption: entries that an upstream added straight to the ingest stream become events and runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
 use model::{DEFAULT_TENANT, Job, JobKey, Lifecycle, NewEvent, RunState, UpstreamEntry};
@@ -8,7 +9,7 @@ use rails::Workflow;
 use record::{Admission, Intent, LoadedRun, NewRun};
 
 use super::held::Entry;
-use super::intake::{bury, persist};
+use super::intake::{Stopped, bury, persist};
 use super::{Engine, execute};
 use crate::Handler;
 
@@ -27,7 +28,7 @@ pub(crate) async fn adopt<H: Handler>(engine: &Arc<Engine<H>>, entries: Vec<Entr
         }
     }
     let keys: Vec<_> = fresh.iter().map(|(_, arrival)| arrival.key()).collect();
-    let Some(known) = persist(engine, || engine.process.record.adopted(&keys)).await else { return vec![] };
+    let Ok(known) = persist(engine, || engine.process.record.adopted(&keys)).await else { return vec![] };
     let mut again = Vec::new();
     for ((entry, arrival), key) in fresh.into_iter().zip(keys) {
         if let Some(run) = known.get(&key) {
@@ -45,8 +46,8 @@ pub(crate) async fn adopt<H: Handler>(engine: &Arc<Engine<H>>, entries: Vec<Entr
 /// The job at seq 0 names the step its run began with.
 async fn first_step<H: Handler>(engine: &Engine<H>, mut job: Job) -> Job {
     let runs = [job.key.run];
-    if let Some(loaded) = persist(engine, || engine.process.record.load(&runs, false, &[])).await
-        && let Some(run) = loaded.first()
+    if let Ok(loaded) = persist(engine, || engine.process.record.load(&runs, false, &[])).await
+        && let Some((_, Ok(run))) = loaded.first()
         && run.seq == 0
     {
         job.step.clone_from(&run.step);
@@ -61,15 +62,17 @@ async fn begin<H: Handler>(engine: &Arc<Engine<H>>, entry: Entry, arrival: Arriv
     }
     let serving = persist(engine, || engine.intents.serving(&arrival.tenant, &source)).await;
     let intent = match serving {
-        None => return,
-        Some(None) => {
+        Err(_) => return,
+        Ok(None) => {
             let reason = format!("no intent serves source `{source}` of tenant `{}`", arrival.tenant);
             return bury(engine, entry, reason).await;
         }
-        Some(Some(intent)) => intent,
+        Ok(Some(intent)) => intent,
     };
-    let Some(workflow) = persist(engine, || engine.workflows.get(&intent.pipeline_version)).await else {
-        return;
+    let workflow = match persist(engine, || engine.workflows.get(&intent.pipeline_version)).await {
+        Ok(workflow) => workflow,
+        Err(Stopped::Refused(error)) => return bury(engine, entry, error.to_string()).await,
+        Err(Stopped::GivingUp) => return,
     };
     if workflow.step(workflow.first_step()).is_none_or(|step| step.worker.as_str() != H::WORKER) {
         let reason = format!("the workflow {} does not begin with {}", workflow.version(), H::WORKER);
@@ -93,9 +96,9 @@ async fn registered<H: Handler>(engine: &Engine<H>) -> bool {
     let mut told = false;
     loop {
         match persist(engine, || engine.intents.active()).await {
-            None => return false,
-            Some(active) if !active.is_empty() => return true,
-            Some(_) => {}
+            Err(_) => return false,
+            Ok(active) if !active.is_empty() => return true,
+            Ok(_) => {}
         }
         if !std::mem::replace(&mut told, true) {
             tracing::warn!("no intent is registered yet: upstream entries wait for a planner");
@@ -167,6 +170,7 @@ fn run_to_be(admission: &Admission) -> LoadedRun {
         content_sha256: None,
         enriched_trend_id: None,
         traceparent: new.traceparent.clone(),
+        due_in: Duration::ZERO,
         received_at: new.received_at,
         payload: Some(new.event.payload.get().as_bytes().to_vec()),
         artifacts: vec![],

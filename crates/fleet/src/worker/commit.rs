@@ -88,7 +88,7 @@ async fn commit<H: Handler>(engine: &Arc<Engine<H>>, group: Vec<Finished>) {
     let Some(verdicts) = persist_commit(engine, &items, &jobs).await else { return };
     crate::failpoint::reach("committed");
     engine.process.metrics.commit_group.get_or_create(&engine.labels()).observe(jobs.len() as f64);
-    let (mut winners, mut losers) = (Vec::with_capacity(jobs.len()), Vec::new());
+    let (mut winners, mut losers, mut refusals) = (Vec::with_capacity(jobs.len()), Vec::new(), Vec::new());
     for ((item, job), verdict) in items.into_iter().zip(jobs).zip(verdicts) {
         match verdict {
             Verdict::Won { seq, routed } => winners.push(won(engine, item, job, seq, *routed)),
@@ -99,12 +99,15 @@ async fn commit<H: Handler>(engine: &Arc<Engine<H>>, group: Vec<Finished>) {
                 tracing::debug!(run_id = %run, "an upstream entry that came before");
                 intake::delete(engine, job.entry, "known");
             }
-            Verdict::Refused(reason) => refused(engine, item, job, reason),
+            Verdict::Refused(reason) => refusals.push((item, job, reason)),
         }
     }
     engine.leave_all(winners);
     if !losers.is_empty() {
         lost(engine, losers).await;
+    }
+    for (item, job, reason) in refusals {
+        refused(engine, item, job, reason).await;
     }
 }
 
@@ -178,11 +181,7 @@ pub(crate) fn won<H: Handler>(
                     .map(|_| model::enriched_trend_id(item.run.run))
                     .or(item.run.enriched_trend_id),
             };
-            if routed.delay.is_zero() {
-                Destination::Next { worker: step.worker.to_string(), partition: item.run.partition, job }
-            } else {
-                Destination::Retry { job, after: routed.delay }
-            }
+            intake::destination::<H>(step.worker.as_str(), item.run.partition, job, routed.delay)
         }
         (RunState::Dead, _) => {
             engine.process.metrics.dead_letters.get_or_create(&engine.labels()).inc();
@@ -198,32 +197,35 @@ pub(crate) fn won<H: Handler>(
 /// run's present job is handed over; anything else belongs to someone else.
 pub(crate) async fn lost<H: Handler>(engine: &Arc<Engine<H>>, losers: Vec<(Item, Pending)>) {
     let runs: Vec<_> = losers.iter().map(|(item, _)| item.run.run).collect();
-    let Some(loaded) = intake::load(engine, &runs).await else { return };
+    let Ok(loaded) = intake::load(engine, &runs).await else { return };
     for (item, job) in losers {
-        match loaded.get(&item.run.run) {
-            Some(run) if run.seq == item.run.seq + 1 => {
+        match loaded.get(&item.run.run).and_then(|found| found.as_ref().ok()) {
+            Some((run, workflow)) if run.seq == item.run.seq + 1 => {
                 engine.count("lost_by_one");
-                intake::hand_over_present(engine, job.entry, run, &job.workflow);
+                intake::hand_over_present(engine, job.entry, run, workflow);
             }
             // The chain grew without a transition (a ledger result): the job is still to be done.
-            Some(run) if run.seq == item.run.seq && run.state == RunState::Running => {
+            Some((run, workflow)) if run.seq == item.run.seq && run.state == RunState::Running => {
                 engine.count("lost_to_the_ledger");
-                intake::hand_over_present(engine, job.entry, run, &job.workflow);
+                intake::hand_over_present(engine, job.entry, run, workflow);
             }
             _ => intake::delete(engine, job.entry, "lost"),
         }
     }
 }
 
-/// PostgreSQL refuses what the job wrote: the job alone fails, for good.
-fn refused<H: Handler>(engine: &Engine<H>, item: Item, job: Pending, reason: String) {
+/// PostgreSQL refuses what the job wrote: the job alone fails, for good. Where even the failure is refused, the entry
+/// becomes a dead letter that touches no run.
+async fn refused<H: Handler>(engine: &Engine<H>, item: Item, job: Pending, reason: String) {
     tracing::warn!(run_id = %item.run.run, reason, "the record refuses what the job wrote");
-    let failure =
-        Failure::permanent(format!("the record refuses its output: {reason}").replace('\0', "\u{fffd}"));
+    let reason = format!("the record refuses its output: {reason}").replace('\0', "\u{fffd}");
+    if matches!(job.happening, Happening::Outcome(Outcome::Failed(_))) {
+        return intake::bury(engine, job.entry, reason).await;
+    }
     let finished = Finished {
         entry: job.entry,
         workflow: job.workflow,
-        happening: Happening::Outcome(Outcome::Failed(failure)),
+        happening: Happening::Outcome(Outcome::Failed(Failure::permanent(reason))),
         item: Item { claims: model::Claims::default(), ..item },
         at: job.at,
     };

@@ -64,6 +64,7 @@ mod tests {
             content_sha256: None,
             enriched_trend_id: None,
             traceparent: None,
+            due_in: std::time::Duration::ZERO,
             received_at: Utc::now(),
             payload: None,
             artifacts: vec![],

@@ -33,14 +33,14 @@ pub(crate) async fn carry_out<H: Handler>(
     let claim = Claim { run: &work.run, outlet: &effect.outlet, effect: &effect.name, deadline };
     let claimed = persist(engine, || engine.process.record.claim(&claim)).await;
     match claimed {
-        None => {}
-        Some(Claimed::Ours(row)) => {
+        Err(_) => {}
+        Ok(Claimed::Ours(row)) => {
             crate::failpoint::reach("sent");
             perform(engine, work, job, report, effect, row, started + deadline).await;
         }
-        Some(Claimed::Earlier(row)) => found(engine, work, job, report, effect, row).await,
-        Some(Claimed::Stale) => intake::delete(engine, work.entry, "stale_claim"),
-        Some(Claimed::NotApproved) => {
+        Ok(Claimed::Earlier(row)) => found(engine, work, job, report, effect, row).await,
+        Ok(Claimed::Stale) => intake::delete(engine, work.entry, "stale_claim"),
+        Ok(Claimed::NotApproved) => {
             let reason = format!("run {} has no approval for its content: nothing was sent", work.run.run);
             engine.finish(work, Happening::Outcome(Outcome::Failed(Failure::permanent(reason))));
         }
@@ -139,11 +139,9 @@ async fn ask<H: Handler>(
     let deadline = effect.timeout + MARGIN;
     let started = Instant::now();
     match persist(engine, || engine.process.record.reclaim(&row, &work.run, deadline)).await {
-        Some(Some(row)) => {
-            Box::pin(perform(engine, work, job, report, effect, row, started + deadline)).await
-        }
-        Some(None) => postpone(engine, work, "another process took the claim over".to_owned(), MARGIN),
-        None => {}
+        Ok(Some(row)) => Box::pin(perform(engine, work, job, report, effect, row, started + deadline)).await,
+        Ok(None) => postpone(engine, work, "another process took the claim over".to_owned(), MARGIN),
+        Err(_) => {}
     }
 }
 
@@ -160,11 +158,12 @@ async fn settle<H: Handler>(
     row: Publication,
     result: EffectResult,
 ) {
+    let result = result.storable();
     let (state, reference, reason, signal) = match &result {
         EffectResult::NotSent(failure) => {
             // Nothing went out: the claim is withdrawn, and the job goes the way of any failed job.
             let withdrawn = persist(engine, || engine.process.record.withdraw(&row)).await;
-            if withdrawn.is_some() {
+            if withdrawn.is_ok() {
                 engine.finish(work, Happening::Outcome(Outcome::Failed(failure.clone())));
             }
             return;
@@ -202,9 +201,9 @@ async fn settle<H: Handler>(
         at,
     };
     match seq {
-        None => {}
-        Some(Some(seq)) => engine.leave_all(vec![won(engine, item, pending, seq, routed)]),
-        Some(None) => lost(engine, vec![(item, pending)]).await,
+        Err(_) => {}
+        Ok(Some(seq)) => engine.leave_all(vec![won(engine, item, pending, seq, routed)]),
+        Ok(None) => lost(engine, vec![(item, pending)]).await,
     }
 }
 

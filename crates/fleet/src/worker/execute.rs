@@ -9,10 +9,11 @@ use futures::FutureExt;
 use model::{Failure, Outcome};
 use rails::Workflow;
 use record::{Admission, LoadedRun};
+use streams::SHARED_DELIVERIES;
 use tracing::Instrument;
 
 use super::commit::{Finished, Happening};
-use super::held::{Entry, SHARED_DELIVERIES};
+use super::held::Entry;
 use super::{Engine, effects, intake};
 use crate::{Handler, JobContext, brain, spans};
 

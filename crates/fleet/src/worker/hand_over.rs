@@ -1,6 +1,7 @@
 //! The hand-over lane: one script call moves a group of entries from their stream to where they belong.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use streams::{Destination, Move, Moved};
 use tokio::sync::mpsc;
@@ -42,9 +43,12 @@ pub(crate) async fn run<H: Handler>(
     }
 }
 
-/// Moves a group of one lane, again and again until each is answered or the process gives up.
-async fn move_all<H: Handler>(engine: &Engine<H>, lane: usize, leaving: Vec<Leaving>) {
-    let (mut entries, mut moves): (Vec<Entry>, Vec<Move>) = leaving
+/// How long an entry is held that Redis refused to move: it is out of memory, most likely.
+const HELD: Duration = Duration::from_secs(1);
+
+/// Moves a group of one lane, again and again until it is answered or the process gives up.
+async fn move_all<H: Handler>(engine: &Arc<Engine<H>>, lane: usize, leaving: Vec<Leaving>) {
+    let (entries, mut moves): (Vec<Entry>, Vec<Move>) = leaving
         .into_iter()
         .map(|Leaving { entry, to }| {
             let one = Move { id: entry.id.clone(), deliveries: entry.deliveries(), to };
@@ -59,13 +63,14 @@ async fn move_all<H: Handler>(engine: &Engine<H>, lane: usize, leaving: Vec<Leav
         match engine.lanes[lane].hand_over(&moves).await {
             Ok(answers) => {
                 answers.iter().for_each(|answer| count(engine, answer));
-                let held: Vec<bool> =
-                    answers.iter().map(|answer| matches!(answer, Moved::Refused(_))).collect();
-                retain(&mut entries, &held);
-                retain(&mut moves, &held);
-                if moves.is_empty() {
-                    return;
-                }
+                let refused: Vec<Leaving> = entries
+                    .into_iter()
+                    .zip(moves)
+                    .zip(&answers)
+                    .filter(|(_, answer)| matches!(answer, Moved::Refused(_)))
+                    .map(|((entry, one), _)| Leaving { entry, to: one.to })
+                    .collect();
+                return hold(engine, refused);
             }
             Err(error) => tracing::warn!(%error, jobs = moves.len(), "a hand-over failed; it is tried again"),
         }
@@ -76,9 +81,18 @@ async fn move_all<H: Handler>(engine: &Engine<H>, lane: usize, leaving: Vec<Leav
     }
 }
 
-fn retain<T>(items: &mut Vec<T>, keep: &[bool]) {
-    let mut keep = keep.iter();
-    items.retain(|_| keep.next().copied().unwrap_or(false));
+/// Tries refused moves again after a while; the lane does not wait for them.
+fn hold<H: Handler>(engine: &Arc<Engine<H>>, refused: Vec<Leaving>) {
+    if refused.is_empty() {
+        return;
+    }
+    let engine = Arc::clone(engine);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = engine.give_up.cancelled() => {}
+            () = tokio::time::sleep(HELD) => engine.leave_all(refused),
+        }
+    });
 }
 
 fn count<H: Handler>(engine: &Engine<H>, answer: &Moved) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::EntryFields;
-use streams::{Delivery, EntryId};
+use streams::{Delivery, EntryId, SHARED_DELIVERIES};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
@@ -88,9 +88,6 @@ impl Held {
         self.map().values().any(|holding| holding.deliveries.load(Ordering::Relaxed) > SHARED_DELIVERIES)
     }
 }
-
-/// Deliveries after which an entry is a suspect: from its second redelivery it is handled alone.
-pub(crate) const SHARED_DELIVERIES: i64 = 2;
 
 /// A held entry. Dropping it releases its hold and its slot, and leaves it pending for whoever takes it over.
 #[derive(Debug)]

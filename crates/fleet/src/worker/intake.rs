@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::{Job, JobKey, RunId, UpstreamEntry};
 use rails::Workflow;
@@ -40,33 +41,38 @@ pub(crate) async fn take_in<H: Handler>(engine: &Arc<Engine<H>>, entries: Vec<En
 async fn compare<H: Handler>(engine: &Arc<Engine<H>>, jobs: Vec<(Entry, Job)>) {
     let runs: Vec<RunId> =
         jobs.iter().map(|(_, job)| job.key.run).collect::<HashSet<_>>().into_iter().collect();
-    let Some(mut loaded) = load(engine, &runs).await else { return };
-    let mut taken: HashSet<JobKey> = HashSet::new();
+    let Ok(mut loaded) = load(engine, &runs).await else { return };
+    let mut taken: HashSet<RunId> = HashSet::new();
     for (entry, job) in jobs {
-        let run = loaded.get(&job.key.run);
-        let workflow = match run {
-            Some(run) => engine.workflows.get(&run.pipeline_version).await.ok(),
+        let found = match loaded.get(&job.key.run) {
+            Some(Err(why)) => {
+                bury(engine, entry, why.clone()).await;
+                continue;
+            }
+            Some(Ok(found)) => Some(found),
+            // Another entry of this read has the run's present job.
+            None if taken.contains(&job.key.run) => {
+                delete(engine, entry, "twin");
+                continue;
+            }
             None => None,
         };
-        let serves =
-            run.zip(workflow.as_deref()).is_some_and(|(run, workflow)| serves::<H>(workflow, &run.step));
-        match decide(&job, entry.deliveries(), run, serves) {
-            Disposition::Handle if !taken.insert(job.key) => delete(engine, entry, "twin"),
-            Disposition::Handle => {
-                let (Some(mut run), Some(workflow)) = (loaded.remove(&job.key.run), workflow) else {
-                    continue;
-                };
+        let serves = found.is_some_and(|(run, workflow)| serves::<H>(workflow, &run.step));
+        match (decide(&job, entry.deliveries(), found.map(|(run, _)| run), serves), found) {
+            (Disposition::Handle, _) => {
+                let Some(Ok((mut run, workflow))) = loaded.remove(&job.key.run) else { continue };
+                taken.insert(job.key.run);
                 // The entry names the span that made the job, the run the one it began with.
                 run.traceparent = job.traceparent.or(run.traceparent);
                 execute::start(engine, entry, run, workflow, None);
             }
-            Disposition::HandOver => {
-                let (Some(run), Some(workflow)) = (run, workflow) else { continue };
+            (Disposition::HandOver, Some((run, workflow))) => {
                 engine.count("handed_over_only");
-                hand_over_present(engine, entry, run, &workflow);
+                hand_over_present(engine, entry, run, workflow);
             }
-            Disposition::Delete(why) => delete(engine, entry, why),
-            Disposition::Bury(why) => bury(engine, entry, why.to_owned()).await,
+            (Disposition::Delete(why), _) => delete(engine, entry, why),
+            (Disposition::Bury(why), _) => bury(engine, entry, why.to_owned()).await,
+            (Disposition::HandOver, None) => delete(engine, entry, "unknown"),
         }
     }
 }
@@ -75,48 +81,79 @@ fn serves<H: Handler>(workflow: &Workflow, step: &str) -> bool {
     workflow.step(step).is_some_and(|step| step.worker.as_str() == H::WORKER)
 }
 
-/// Loads runs and their workflows, waiting out the record's absence. `None` where the process gives up.
-pub(crate) async fn load<H: Handler>(
-    engine: &Engine<H>,
-    runs: &[RunId],
-) -> Option<HashMap<RunId, LoadedRun>> {
+/// Runs with their workflows; why not, where this build cannot read one of them.
+pub(crate) type Loaded = HashMap<RunId, Result<(LoadedRun, Arc<Workflow>), String>>;
+
+/// Loads runs and their workflows, waiting out the record's absence.
+pub(crate) async fn load<H: Handler>(engine: &Engine<H>, runs: &[RunId]) -> Result<Loaded, Stopped> {
     let mut wanted: Vec<String> = H::NEEDS.artifacts.iter().map(|name| (*name).to_owned()).collect();
     loop {
-        let loaded = persist(engine, || engine.process.record.load(runs, H::NEEDS.payload, &wanted)).await?;
+        let rows = persist(engine, || engine.process.record.load(runs, H::NEEDS.payload, &wanted)).await?;
         let before = wanted.len();
-        for run in &loaded {
-            let workflow = persist(engine, || engine.workflows.get(&run.pipeline_version)).await?;
-            for name in workflow.condition_inputs(&run.step) {
-                if !wanted.contains(name) {
-                    wanted.push(name.clone());
-                }
+        let mut loaded = Loaded::with_capacity(rows.len());
+        for (id, row) in rows {
+            let found = with_workflow(engine, row).await?;
+            if let Ok((run, workflow)) = &found {
+                let inputs = workflow.condition_inputs(&run.step);
+                let new: Vec<_> = inputs.iter().filter(|name| !wanted.contains(name)).cloned().collect();
+                wanted.extend(new);
             }
+            loaded.insert(id, found);
         }
         if wanted.len() == before {
-            return Some(loaded.into_iter().map(|run| (run.run, run)).collect());
+            return Ok(loaded);
         }
     }
 }
 
-/// Repeats a read of the record until it answers. `None` where the process gives up first.
-pub(crate) async fn persist<H, T, F>(engine: &Engine<H>, mut read: impl FnMut() -> F) -> Option<T>
+async fn with_workflow<H: Handler>(
+    engine: &Engine<H>,
+    row: Result<LoadedRun, record::Error>,
+) -> Result<Result<(LoadedRun, Arc<Workflow>), String>, Stopped> {
+    let run = match row {
+        Ok(run) => run,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    match persist(engine, || engine.workflows.get(&run.pipeline_version)).await {
+        Ok(workflow) => Ok(Ok((run, workflow))),
+        Err(Stopped::Refused(error)) => Ok(Err(error.to_string())),
+        Err(Stopped::GivingUp) => Err(Stopped::GivingUp),
+    }
+}
+
+/// Why the record was not waited for. The entries stay pending: another process takes them over, or this one does.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    /// The process gives up.
+    GivingUp,
+    /// It refuses what was asked, and will refuse it again.
+    Refused(record::Error),
+}
+
+/// Asks the record until it answers.
+pub(crate) async fn persist<H, T, F>(engine: &Engine<H>, mut ask: impl FnMut() -> F) -> Result<T, Stopped>
 where
     H: Handler,
     F: Future<Output = Result<T, record::Error>>,
 {
     let mut pace = breaker::pace();
     loop {
-        let error = match read().await {
-            Ok(value) => return Some(value),
+        let error = match ask().await {
+            Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        if error.handling() == record::Handling::RetryGroup {
-            engine.breaker.trip(&error);
-        } else {
-            tracing::error!(%error, "the record gave an answer that this build cannot use");
+        match error.handling() {
+            record::Handling::RetryGroup => engine.breaker.trip(&error),
+            record::Handling::Culprit => {
+                tracing::error!(%error, "the record refuses what was asked");
+                return Err(Stopped::Refused(error));
+            }
+            record::Handling::Bug => {
+                tracing::error!(%error, "the record does not fit this build; asked again")
+            }
         }
         tokio::select! {
-            () = engine.give_up.cancelled() => return None,
+            () = engine.give_up.cancelled() => return Err(Stopped::GivingUp),
             () = tokio::time::sleep(breaker::next(&mut pace)) => {}
         }
         engine.breaker.closed().await;
@@ -132,15 +169,28 @@ pub(crate) fn hand_over_present<H: Handler>(
 ) {
     let to = if run.state == model::RunState::Running {
         let job = present_job(run);
-        workflow.step(&run.step).map_or(Destination::Nowhere, |step| Destination::Next {
-            worker: step.worker.to_string(),
-            partition: run.partition,
-            job,
-        })
+        match workflow.step(&run.step) {
+            None => Destination::Nowhere,
+            Some(step) => destination::<H>(step.worker.as_str(), run.partition, job, run.due_in),
+        }
     } else {
         Destination::Nowhere
     };
     engine.leave(entry, to);
+}
+
+/// Where a job goes that is due after a while: to be tried again by the same worker type, or on at once.
+pub(crate) fn destination<H: Handler>(
+    worker: &str,
+    partition: u16,
+    job: Job,
+    due_in: Duration,
+) -> Destination {
+    if worker == H::WORKER && !due_in.is_zero() {
+        Destination::Retry { job, after: due_in }
+    } else {
+        Destination::Next { worker: worker.to_owned(), partition, job }
+    }
 }
 
 fn present_job(run: &LoadedRun) -> Job {
@@ -167,7 +217,7 @@ pub(crate) async fn bury<H: Handler>(engine: &Engine<H>, entry: Entry, reason: S
         reason,
         fields: entry.fields.clone(),
     };
-    if persist(engine, || engine.process.record.bury(&letter)).await.is_none() {
+    if persist(engine, || engine.process.record.bury(&letter)).await.is_err() {
         return;
     }
     tracing::warn!(entry = letter.entry_id, stream = letter.stream, reason = letter.reason, "dead letter");

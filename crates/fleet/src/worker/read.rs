@@ -40,15 +40,17 @@ pub(crate) async fn read<H: Handler>(engine: Arc<Engine<H>>, lane: usize) {
     }
 }
 
-/// Waits for the first free slot, then takes what else is free, up to one read.
+/// Waits for the first free slot, then takes what else is free, up to one read and to this lane's share: a lane that waits
+/// for entries keeps its slots, and must leave some to the others.
 async fn free_slots<H: Handler>(engine: &Engine<H>) -> Vec<OwnedSemaphorePermit> {
     engine.breaker.closed().await;
     watch::downstream_has_room(engine).await;
-    let mut slots = Vec::with_capacity(READ);
+    let share = (engine.config().concurrency / engine.lanes.len()).clamp(1, READ);
+    let mut slots = Vec::with_capacity(share);
     if let Ok(first) = Arc::clone(&engine.slots).acquire_owned().await {
         slots.push(first);
     }
-    while slots.len() < READ
+    while slots.len() < share
         && let Ok(slot) = Arc::clone(&engine.slots).try_acquire_owned()
     {
         slots.push(slot);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{Actor, Outcome, Report, Sha256Digest, sha256};
-use rails::{Delay, Facts, Signal, Standing, Transition, Workflow};
+use rails::{Delay, Facts, Signal, Transition, Workflow};
 use record::{Advance, Item, LoadedRun, Routed, encode_entry};
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ pub(crate) fn route<H: Handler>(
     let advance = Advance {
         what: what(&signal, &transition),
         output: report.map(|r| &r.output).filter(|v| !v.is_null()).map(Value::to_string),
-        content: report.and_then(|r| r.content.clone()).and_then(|content| content.seal().ok()),
+        content: report.and_then(|r| r.content.clone()),
         trend: report.and_then(|r| r.trend.clone()),
         embedding: report.and_then(|r| r.embedding.clone()).or_else(|| handler.obituary().filter(|_| died)),
         actor: actor.clone(),
@@ -55,7 +55,7 @@ pub(crate) fn advance(
     signal: &Signal<'_>,
     facts: &Facts,
 ) -> Transition {
-    let standing = standing(run);
+    let standing = run.standing();
     let artifacts: BTreeMap<String, Value> = workflow
         .condition_inputs(&run.step)
         .iter()
@@ -63,17 +63,6 @@ pub(crate) fn advance(
         .collect();
     rails::advance(workflow, &standing, signal, &artifacts, facts)
         .unwrap_or_else(|impossible| rails::bug(&standing, &impossible.to_string()))
-}
-
-pub(crate) fn standing(run: &LoadedRun) -> Standing<'_> {
-    Standing {
-        run: run.run,
-        state: run.state,
-        lifecycle: run.lifecycle,
-        step: &run.step,
-        attempt: run.attempt,
-        content: run.content_sha256,
-    }
 }
 
 fn signal(happening: &Happening) -> Signal<'_> {

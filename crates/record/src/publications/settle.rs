@@ -144,7 +144,7 @@ impl Record {
         who: &str,
     ) -> Result<bool, Error> {
         let reason = format!("{who} answered {}", state.as_str());
-        let actor = Actor { name: "person".to_owned(), version: String::new(), id: who.to_owned() };
+        let actor = Actor::person(who);
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
         let chain = Chain::lock(&mut tx, publication.run_id).await?;
         if !settle_row(&mut tx, publication.publication_id, state, None, Some(&reason), Some(who)).await? {

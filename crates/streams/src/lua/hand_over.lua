@@ -5,6 +5,7 @@
 --   id, deliveries, kind, then by kind:
 --   'n' (next): index into KEYS, field count, fields…      'd' (dead letter): field count, fields…
 --   'r' (retry): delay in ms, member                       'x' (nowhere): nothing
+--   'h' (held): why it has nowhere to go
 -- Returns, per entry: 'moved', 'not_owner', 'gone', or 'refused:' and why (the entry is held still)
 local group, consumer, cap = ARGV[1], ARGV[2], ARGV[3]
 local time = redis.call('TIME')
@@ -44,6 +45,8 @@ while at <= #ARGV do
     fields = take(count)
   elseif kind == 'r' then
     fields = take(2)
+  elseif kind == 'h' then
+    fields = take(1)
   end
 
   local pending = redis.pcall('XPENDING', KEYS[1], group, id, id, 1)
@@ -54,7 +57,9 @@ while at <= #ARGV do
     answer = 'not_owner'
   else
     local added
-    if kind == 'r' then
+    if kind == 'h' then
+      added = { err = fields[1] }
+    elseif kind == 'r' then
       added = redis.pcall('ZADD', KEYS[2], now + tonumber(fields[1]), fields[2])
     elseif target then
       added = add(target, kind == 'd', fields)
