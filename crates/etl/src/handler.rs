@@ -126,12 +126,11 @@ fn checked_url(payload: &Payload) -> Result<Option<String>, EtlError> {
     let Some(text) = payload.url.as_deref().map(str::trim).filter(|url| !url.is_empty()) else {
         return Ok(None);
     };
-    let plain = text.len() <= 2048 && !text.chars().any(|c| c.is_control() || c.is_whitespace());
-    let web = ["http://", "https://"].iter().any(|scheme| {
-        text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-            && text.len() > scheme.len()
-    });
-    if plain && web { Ok(Some(text.to_owned())) } else { Err(EtlError::Url(text.chars().take(80).collect())) }
+    if model::is_web_address(text) {
+        Ok(Some(text.to_owned()))
+    } else {
+        Err(EtlError::Url(text.chars().take(80).collect()))
+    }
 }
 
 #[cfg(test)]

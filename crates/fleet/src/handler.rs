@@ -85,6 +85,8 @@ pub struct JobContext {
     pub planner_intent: String,
     /// The event's payload, where [`Handler::NEEDS`] asks for it.
     pub payload: Option<Arc<str>>,
+    /// Digest of the run's present content, where it has some.
+    pub content_sha256: Option<Sha256Digest>,
     /// The artifacts asked for, newest last, as (name, JSON).
     pub artifacts: Vec<(String, String)>,
     /// Cancelled when the job was lost to another process or the process gives up.
@@ -112,17 +114,13 @@ impl JobContext {
     /// The run's present content.
     ///
     /// # Errors
-    /// [`Failure`], permanent: there is none.
+    /// [`Failure`], permanent: there is none, or it is not the one that the run is bound to.
     pub fn content(&self) -> Result<StoredContent, Failure> {
-        self.artifacts
-            .iter()
-            .rev()
-            .find(|(name, _)| name == "content")
-            .ok_or_else(|| Failure::permanent(format!("run {} has no content", self.run)))
-            .and_then(|(_, json)| {
-                StoredContent::read(json).map_err(|e| {
-                    Failure::permanent(format!("the content of run {} cannot be read: {e}", self.run))
-                })
-            })
+        let json = self.artifacts.iter().rev().find(|(name, _)| name == "content");
+        let (json, bound) = json
+            .map(|(_, json)| json)
+            .zip(self.content_sha256)
+            .ok_or_else(|| Failure::permanent(format!("run {} has no content", self.run)))?;
+        StoredContent::read(json, bound).map_err(|e| Failure::permanent(format!("run {}: {e}", self.run)))
     }
 }

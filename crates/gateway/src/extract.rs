@@ -3,6 +3,7 @@
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use bytes::Bytes;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Problem;
@@ -29,6 +30,33 @@ pub(crate) struct Body<T>(pub(crate) T);
 /// A JSON body that may be left out.
 #[derive(Debug)]
 pub(crate) struct OptionalBody<T>(pub(crate) T);
+
+/// What a person says in a request: a reason, a note. It is kept for good in the hash-chained log, so it is bounded.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Words(String);
+
+/// The longest of them, in characters.
+const LONGEST_WORDS: usize = 4000;
+
+impl TryFrom<String> for Words {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.chars().count() > LONGEST_WORDS || text.contains('\0') {
+            return Err(format!("a reason or note has at most {LONGEST_WORDS} characters, none of them NUL"));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl std::ops::Deref for Words {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
 
 /// Bytes of a body that is no event, at most.
 const LONGEST: usize = 4 << 20;

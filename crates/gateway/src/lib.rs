@@ -11,6 +11,7 @@ mod follow;
 mod intake;
 mod letters;
 mod people;
+mod resolve;
 mod runs;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use fleet::{Door, Fault, Process, Workflows};
 use rails::Policy;
+use text::Languages;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -36,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) process: Process,
     pub(crate) config: Section,
     pub(crate) policy: Policy,
+    pub(crate) languages: Languages,
     pub(crate) tokens: Tokens,
     pub(crate) door: Door,
     pub(crate) workflows: Workflows,
@@ -62,7 +65,9 @@ pub async fn run(process: Process) -> Result<(), Fault> {
     let address = listener.local_addr().map_err(|e| Fault::bug(e.to_string()))?;
     let shutdown = process.shutdown.clone();
     let grace = process.settings.shared.worker.grace;
-    let app = router(process, config, policy);
+    let languages = Languages::new(&text::Config::default().languages)
+        .map_err(|e| Fault::bug(format!("the usual languages: {e}")))?;
+    let app = router(process, config, policy, languages);
     tracing::info!(address = %address, "serving");
     let served = axum::serve(listener, app).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     tokio::select! {
@@ -71,7 +76,7 @@ pub async fn run(process: Process) -> Result<(), Fault> {
     }
 }
 
-fn router(process: Process, config: Section, policy: Policy) -> Router {
+fn router(process: Process, config: Section, policy: Policy, languages: Languages) -> Router {
     let shared = Arc::new(Shared {
         tokens: Tokens::new(process.record.clone()),
         door: Door::new(&process),
@@ -79,6 +84,7 @@ fn router(process: Process, config: Section, policy: Policy) -> Router {
         intake: Intake::start(process.clone()),
         followers: Arc::new(Semaphore::new(FOLLOWERS)),
         policy,
+        languages,
         config,
         process,
     });
@@ -89,8 +95,8 @@ fn router(process: Process, config: Section, policy: Policy) -> Router {
         .route("/v1/runs/{id}/cancel", post(runs::cancel))
         .route("/v1/escalations", get(escalations::list))
         .route("/v1/escalations/{id}", get(escalations::show))
-        .route("/v1/escalations/{id}/resolve", post(escalations::resolve))
-        .route("/escalations/{id}/resolve", post(escalations::resolve))
+        .route("/v1/escalations/{id}/resolve", post(resolve::resolve))
+        .route("/escalations/{id}/resolve", post(resolve::resolve))
         .route("/v1/publications", get(people::publications))
         .route("/v1/publications/{id}/settle", post(people::settle))
         .route("/v1/publications/{id}/feedback", post(people::feedback))
@@ -98,7 +104,7 @@ fn router(process: Process, config: Section, policy: Policy) -> Router {
         .route("/v1/dead-letters", get(letters::list))
         .route("/v1/dead-letters/replay", post(letters::replay))
         .route("/v1/fleet", get(fleet_view::show))
-        .fallback(|| async { Problem::not_found("there is no such address; README.md lists them") })
+        .fallback(|| async { Problem::not_found("there is no such address; docs/api.md lists them") })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         // Events have their own limits, line by line.
         .layer(DefaultBodyLimit::disable())

@@ -38,9 +38,10 @@ pub(crate) fn act(
     what: &'static str,
     transition: Transition,
     content: Option<StoredContent>,
-    note: Option<String>,
+    note: Option<&str>,
 ) -> (Item, Routed) {
-    let advance = Advance { content, prompt: note, ..Advance::by(Actor::person(by), what) };
+    let advance =
+        Advance { content, prompt: note.map(str::to_owned), ..Advance::by(Actor::person(by), what) };
     let item = Item { run, admission: None, claims: model::Claims::default() };
     (item, Routed { transition, delay: Duration::ZERO, advance })
 }

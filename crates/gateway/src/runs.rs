@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::App;
 use crate::auth::Caller;
 use crate::error::Problem;
-use crate::extract::{OptionalBody, Query};
+use crate::extract::{OptionalBody, Query, Words};
 use crate::people;
 
 /// The longest that a request may wait for a run's end.
@@ -116,7 +116,7 @@ pub(crate) async fn list(
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CancelBody {
-    reason: Option<String>,
+    reason: Option<Words>,
 }
 
 /// `POST /v1/runs/{id}/cancel`: ends an open run, unless a publication is under way.
@@ -127,10 +127,10 @@ pub(crate) async fn cancel(
     OptionalBody(body): OptionalBody<CancelBody>,
 ) -> Result<Json<Value>, Problem> {
     caller.must("operate")?;
-    let reason = body.reason.unwrap_or_else(|| "cancelled on request".to_owned());
+    let reason = body.reason.as_deref().unwrap_or("cancelled on request");
     let run = people::load(&app, &caller, run_id(&id)?, &[]).await?;
     let workflow = app.workflows.get(&run.pipeline_version).await?;
-    let signal = Signal::Cancel { reason: &reason };
+    let signal = Signal::Cancel { reason };
     let transition =
         rails::advance(&workflow, &run.standing(), &signal, &Default::default(), &Facts::default())
             .map_err(|impossible| Problem::conflict(impossible.to_string()))?;

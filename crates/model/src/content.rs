@@ -79,7 +79,102 @@ pub struct Content {
     pub tags: Vec<String>,
 }
 
+/// Stored content that is not what was stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AlteredContent {
+    /// Other bytes.
+    #[error("the stored content has the digest {sha256}, and its run is bound to {bound}: it was altered")]
+    Digest {
+        /// What the run is bound to.
+        bound: Sha256Digest,
+        /// What is there.
+        sha256: Sha256Digest,
+    },
+    /// No content at all.
+    #[error("the stored content cannot be read: {0}")]
+    Unreadable(String),
+}
+
+/// Content that may not be published, whoever wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContentError {
+    /// The title.
+    #[error("the title has 1 to {MAX_TITLE} characters on one line")]
+    Title,
+    /// The body.
+    #[error("the body has 1 to {MAX_BODY} characters")]
+    Body,
+    /// The summary.
+    #[error("the summary has at most {MAX_BODY} characters")]
+    Summary,
+    /// The address.
+    #[error("`url` is `{0}`, which is no http or https address")]
+    Url(String),
+    /// The language.
+    #[error("`language` is `{0}`, which is no ISO 639 code, such as `en`, nor `und`")]
+    Language(String),
+    /// A tag.
+    #[error("there are at most {MAX_TAGS} tags, each of 1 to {MAX_TAG} characters on one line")]
+    Tags,
+}
+
+const MAX_TITLE: usize = 1000;
+const MAX_BODY: usize = 200_000;
+const MAX_TAGS: usize = 50;
+const MAX_TAG: usize = 100;
+
+/// Whether a text is a plain `http` or `https` address of at most 2,048 bytes.
+#[must_use]
+pub fn is_web_address(text: &str) -> bool {
+    let plain = text.len() <= 2048 && !text.chars().any(|c| c.is_control() || c.is_whitespace());
+    let web = ["http://", "https://"].iter().any(|scheme| {
+        text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+            && text.len() > scheme.len()
+    });
+    plain && web
+}
+
+/// Whether a text is a line of 1 to `longest` characters: nothing in it breaks a line or turns its direction.
+#[must_use]
+pub fn is_line(text: &str, longest: usize) -> bool {
+    let odd = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    !text.trim().is_empty() && text.chars().count() <= longest && !text.chars().any(odd)
+}
+
 impl Content {
+    /// Checks what a person wrote as strictly as what the workers make.
+    ///
+    /// # Errors
+    /// [`ContentError`], permanent.
+    pub fn check(&self) -> Result<(), ContentError> {
+        let shown = |text: &str| text.chars().take(80).collect();
+        let stored = |text: &str| !text.contains('\0') && text.chars().count() <= MAX_BODY;
+        if !is_line(&self.title, MAX_TITLE) {
+            return Err(ContentError::Title);
+        }
+        if self.body.trim().is_empty() || !stored(&self.body) {
+            return Err(ContentError::Body);
+        }
+        if !stored(&self.summary) {
+            return Err(ContentError::Summary);
+        }
+        if let Some(url) = self.url.as_deref().filter(|url| !is_web_address(url)) {
+            return Err(ContentError::Url(shown(url)));
+        }
+        let code =
+            (2..=3).contains(&self.language.len()) && self.language.bytes().all(|b| b.is_ascii_lowercase());
+        if !code {
+            return Err(ContentError::Language(shown(&self.language)));
+        }
+        if self.tags.len() > MAX_TAGS || !self.tags.iter().all(|tag| is_line(tag, MAX_TAG)) {
+            return Err(ContentError::Tags);
+        }
+        Ok(())
+    }
+
     /// The content with its canonical bytes (RFC 8785) and their digest.
     ///
     /// # Errors
@@ -103,13 +198,17 @@ pub struct StoredContent {
 }
 
 impl StoredContent {
-    /// Reads stored bytes; the digest is computed from them, not believed.
+    /// Reads stored bytes, which must have the digest that their run is bound to.
     ///
     /// # Errors
-    /// The bytes are no content. Permanent.
-    pub fn read(json: &str) -> Result<Self, serde_json::Error> {
-        let content = serde_json::from_str(json)?;
-        Ok(Self { content, json: json.to_owned(), sha256: sha256(&[json.as_bytes()]) })
+    /// [`AlteredContent`], permanent.
+    pub fn read(json: &str, bound: Sha256Digest) -> Result<Self, AlteredContent> {
+        let sha256 = sha256(&[json.as_bytes()]);
+        if sha256 != bound {
+            return Err(AlteredContent::Digest { bound, sha256 });
+        }
+        let content = serde_json::from_str(json).map_err(|e| AlteredContent::Unreadable(e.to_string()))?;
+        Ok(Self { content, json: json.to_owned(), sha256 })
     }
 }
 
@@ -129,6 +228,33 @@ mod tests {
         };
         let sealed = content.seal().unwrap();
         assert_eq!(sealed.json, r#"{"body":"b","language":"en","summary":"","tags":["x"],"title":"T €"}"#);
-        assert_eq!(StoredContent::read(&sealed.json).unwrap(), sealed);
+        assert_eq!(StoredContent::read(&sealed.json, sealed.sha256).unwrap(), sealed);
+        let forged = format!("{} ", sealed.json);
+        assert!(matches!(StoredContent::read(&forged, sealed.sha256), Err(AlteredContent::Digest { .. })));
+    }
+
+    #[test]
+    fn what_a_person_wrote_is_held_to_what_workers_make() {
+        let good = Content {
+            title: "A new harbour".to_owned(),
+            summary: String::new(),
+            body: "It opened.\nPeople came.".to_owned(),
+            url: Some("https://example.org/harbour".to_owned()),
+            language: "en".to_owned(),
+            tags: vec!["harbour".to_owned()],
+        };
+        assert_eq!(good.check(), Ok(()));
+        let with = |change: fn(&mut Content)| {
+            let mut content = good.clone();
+            change(&mut content);
+            content.check().unwrap_err()
+        };
+        assert_eq!(with(|c| c.title = "two\nlines".to_owned()), ContentError::Title);
+        assert_eq!(with(|c| c.title = "turned \u{202e}round".to_owned()), ContentError::Title);
+        assert_eq!(with(|c| c.body = " \n".to_owned()), ContentError::Body);
+        assert_eq!(with(|c| c.summary = "a\0b".to_owned()), ContentError::Summary);
+        assert!(matches!(with(|c| c.url = Some("javascript:alert(1)".to_owned())), ContentError::Url(_)));
+        assert!(matches!(with(|c| c.language = "en\"><script>".to_owned()), ContentError::Language(_)));
+        assert_eq!(with(|c| c.tags.push("</category>\n".to_owned())), ContentError::Tags);
     }
 }

@@ -7,6 +7,12 @@ use crate::{JobKey, RunId};
 /// The longest step id or `traceparent` that an entry carries, in bytes.
 const MAX_TEXT: usize = 256;
 
+/// The largest payload of an upstream's entry, in bytes: what the gateway takes where nothing else is configured.
+const MAX_PAYLOAD: usize = 1 << 20;
+
+/// The fields of an upstream's entry.
+const UPSTREAM_FIELDS: [&str; 5] = ["source", "payload", "request_id", "tenant", "traceparent"];
+
 /// A stream entry's fields as they came, in order: names and values are bytes, for nothing says they are UTF-8.
 pub type EntryFields = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -16,6 +22,17 @@ pub enum EnvelopeError {
     /// A required field is absent.
     #[error("field `{0}` is missing")]
     Missing(&'static str),
+    /// An upstream's entry has a field that means nothing.
+    #[error(
+        "field `{0}` is not known; an entry has `source`, `payload`, and if need be `request_id`, `tenant`, `traceparent`"
+    )]
+    Unknown(String),
+    /// An upstream's entry has a field twice.
+    #[error("field `{0}` is there twice")]
+    Twice(String),
+    /// An upstream's payload is too large.
+    #[error("the payload is larger than {MAX_PAYLOAD} bytes")]
+    TooLarge,
     /// A field is there and cannot be read.
     #[error("field `{field}` is not {expected}")]
     Invalid {
@@ -105,16 +122,28 @@ impl UpstreamEntry {
         !has("run") && (has("source") || has("payload"))
     }
 
-    /// Reads an upstream's entry.
+    /// Reads an upstream's entry. Fields that are not known, or there twice, are refused: nothing is dropped in silence.
     ///
     /// # Errors
     /// [`EnvelopeError`], permanent.
     pub fn decode(fields: &EntryFields) -> Result<Self, EnvelopeError> {
+        let shown = |name: &[u8]| String::from_utf8_lossy(&name[..name.len().min(40)]).into_owned();
+        for (at, (name, _)) in fields.iter().enumerate() {
+            if !UPSTREAM_FIELDS.iter().any(|known| known.as_bytes() == name) {
+                return Err(EnvelopeError::Unknown(shown(name)));
+            }
+            if fields[..at].iter().any(|(earlier, _)| earlier == name) {
+                return Err(EnvelopeError::Twice(shown(name)));
+            }
+        }
         let payload = fields
             .iter()
             .find(|(key, _)| key == b"payload")
             .map(|(_, value)| value.clone())
             .ok_or(EnvelopeError::Missing("payload"))?;
+        if payload.len() > MAX_PAYLOAD {
+            return Err(EnvelopeError::TooLarge);
+        }
         Ok(Self {
             source: required(fields, "source")?.to_owned(),
             payload,
@@ -196,5 +225,17 @@ mod tests {
         assert!(UpstreamEntry::recognises(&entry));
         assert!(!UpstreamEntry::recognises(&fields(&job())));
         assert_eq!(UpstreamEntry::decode(&entry).map(|e| e.payload), Ok(vec![b'{', 0xff]));
+    }
+
+    #[test]
+    fn an_upstream_entry_with_fields_that_would_be_dropped_or_too_much_payload_is_refused() {
+        let field = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+        let plain = vec![field("source", "s"), field("payload", "{}")];
+        assert!(UpstreamEntry::decode(&plain).is_ok());
+        let with = |more| UpstreamEntry::decode(&[plain.clone(), vec![more]].concat()).unwrap_err();
+        assert_eq!(with(field("colour", "red")), EnvelopeError::Unknown("colour".to_owned()));
+        assert_eq!(with(field("source", "t")), EnvelopeError::Twice("source".to_owned()));
+        let large = vec![field("source", "s"), field("payload", &"x".repeat(MAX_PAYLOAD + 1))];
+        assert_eq!(UpstreamEntry::decode(&large), Err(EnvelopeError::TooLarge));
     }
 }

@@ -12,7 +12,9 @@ mod provenance;
 mod run;
 mod workers;
 
-pub use content::{Content, Sha256Digest, StoredContent, sha256};
+pub use content::{
+    AlteredContent, Content, ContentError, Sha256Digest, StoredContent, is_line, is_web_address, sha256,
+};
 pub use envelope::{EntryFields, EnvelopeError, Job, UpstreamEntry};
 pub use error::{Failure, RetryClass};
 pub use event::{EventError, NewEvent, Payload, SourceName};

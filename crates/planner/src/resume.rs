@@ -38,7 +38,7 @@ async fn round(
 ) -> Result<(), RoundError> {
     let mut failed = None;
     for delivery in stream.read(READ).await? {
-        match wake(process, workflows, stream.key(), &delivery).await {
+        match wake(process, workflows, stream, &delivery).await {
             Ok(()) => stream.acknowledge(&delivery.id).await?,
             // It stays pending and is read again later; the others do not wait for it.
             Err(error) => failed = Some(error),
@@ -55,7 +55,7 @@ fn decided(fields: &EntryFields) -> Option<Uuid> {
 async fn wake(
     process: &Process,
     workflows: &Workflows,
-    stream: &str,
+    stream: &PlannerStream,
     delivery: &Delivery,
 ) -> Result<(), RoundError> {
     let Some(escalation) = decided(&delivery.fields) else {
@@ -72,16 +72,21 @@ async fn wake(
     Ok(())
 }
 
-async fn bury(process: &Process, stream: &str, delivery: &Delivery, reason: &str) -> Result<(), RoundError> {
+async fn bury(
+    process: &Process,
+    stream: &PlannerStream,
+    delivery: &Delivery,
+    reason: &str,
+) -> Result<(), RoundError> {
     tracing::warn!(entry = %delivery.id, reason, "dead letter");
     process
         .record
         .bury(&NewDeadLetter {
-            stream: stream.to_owned(),
+            stream: stream.key().to_owned(),
             entry_id: delivery.id.to_string(),
             reason: reason.to_owned(),
             fields: delivery.fields.clone(),
         })
         .await?;
-    Ok(())
+    Ok(stream.add_letter(delivery, reason).await?)
 }

@@ -243,9 +243,10 @@ CREATE TABLE dead_letters (
     reason         text NOT NULL,
     original       bytea NOT NULL,
     died_at        timestamptz NOT NULL DEFAULT now(),
-    replayed_at    timestamptz,
-    UNIQUE (stream, entry_id)
+    replayed_at    timestamptz
 );
+-- The ids of a stream that was emptied may come again, with other bytes.
+CREATE UNIQUE INDEX dead_letters_by_entry ON dead_letters (stream, entry_id, sha256(original));
 CREATE INDEX dead_letters_open ON dead_letters (died_at) WHERE replayed_at IS NULL;
 CREATE INDEX dead_letters_by_run ON dead_letters (run_id);
 COMMENT ON COLUMN dead_letters.original IS 'The entry''s fields, each name and value as length-prefixed bytes, as they came.';

@@ -145,7 +145,7 @@ impl Record {
     pub async fn bury(&self, letter: &NewDeadLetter) -> Result<(), Error> {
         sqlx::query(
             "INSERT INTO dead_letters (dead_letter_id, stream, entry_id, reason, original)
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (stream, entry_id) DO NOTHING",
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (stream, entry_id, sha256(original)) DO NOTHING",
         )
         .bind(Uuid::now_v7())
         .bind(&letter.stream)

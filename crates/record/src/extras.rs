@@ -222,7 +222,7 @@ async fn deaths(connection: &mut PgConnection, winners: &Winners<'_>) -> Result<
          SELECT id, tenant, run_id, 0, seq, stream, entry_id, step, reason, original
          FROM UNNEST($1::uuid[], $2::text[], $3::uuid[], $4::int[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bytea[])
               AS d(id, tenant, run_id, seq, stream, entry_id, step, reason, original)
-         ON CONFLICT (stream, entry_id) DO NOTHING",
+         ON CONFLICT (stream, entry_id, sha256(original)) DO NOTHING",
     )
     .bind(rows.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>())
     .bind(rows.iter().map(|(run, ..)| run.tenant.as_str()).collect::<Vec<_>>())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use model::{Lifecycle, RunId, RunState, Sha256Digest};
+use model::{AlteredContent, Lifecycle, RunId, RunState, Sha256Digest, StoredContent};
 use rails::Standing;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -67,6 +67,15 @@ impl LoadedRun {
     #[must_use]
     pub fn artifact(&self, name: &str) -> Option<&str> {
         self.artifacts.iter().rev().find(|(n, _)| n == name).map(|(_, body)| body.as_str())
+    }
+
+    /// Its content, where it has some and it was asked for.
+    ///
+    /// # Errors
+    /// [`AlteredContent`], permanent.
+    pub fn content(&self) -> Result<Option<StoredContent>, AlteredContent> {
+        let stored = self.artifact("content").zip(self.content_sha256);
+        stored.map(|(json, bound)| StoredContent::read(json, bound)).transpose()
     }
 
     /// What the rails look at.

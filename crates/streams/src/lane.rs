@@ -11,7 +11,7 @@ use crate::names::Keys;
 use crate::{Delivery, Destination, EntryId, Error, Move, Moved, Reader, Streams};
 
 /// Letters that a dead-letter stream keeps; the table behind it keeps all.
-const DEAD_LETTERS_KEPT: usize = 100_000;
+pub(crate) const DEAD_LETTERS_KEPT: usize = 100_000;
 /// Fields of a letter that its stream carries, at most: Lua cannot pass on more than about 8,000 words. The table behind
 /// the stream has all.
 const LETTER_FIELDS: usize = 1000;

@@ -21,7 +21,7 @@ pub use entry::{Delivery, EntryId};
 pub use error::Error;
 pub use feeds::{Tail, Tailed};
 pub use lane::{Claimed, Lane, SHARED_DELIVERIES};
-pub use moves::{Destination, Move, Moved};
+pub use moves::{Destination, Move, Moved, letter_fields};
 pub use names::{
     DATASET_EVENTS, ESCALATIONS_FEED, HITL_RESOLUTION, PLANNER_TRIGGERS, StreamNames, WORK_STREAMS,
     WorkStream, order_of,

@@ -58,6 +58,14 @@ pub enum Moved {
     Refused(String),
 }
 
+/// What a dead-letter stream carries: the entry's own fields, its origin and the reason.
+#[must_use]
+pub fn letter_fields(fields: &EntryFields, stream: &str, entry: &EntryId, reason: &str) -> EntryFields {
+    let notes = [("dead_stream", stream), ("dead_entry", &entry.0), ("dead_reason", reason)];
+    let notes = notes.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+    fields.iter().cloned().chain(notes).collect()
+}
+
 /// A job as the retry set keeps it: a JSON list of field names and values. The same job has the same member.
 pub(crate) fn member(job: &Job) -> String {
     let flat: Vec<String> =

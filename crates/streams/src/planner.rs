@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::lane::DEAD_LETTERS_KEPT;
+use crate::moves::letter_fields;
 use crate::names::group_of;
 use crate::{Delivery, EntryId, Error, Reader, Streams};
 
@@ -62,6 +64,20 @@ impl PlannerStream {
             }
             answer => Ok(crate::lane::claimed(answer?).map(|claimed| claimed.deliveries).unwrap_or_default()),
         }
+    }
+
+    /// Adds a letter to the stream's dead-letter stream, which is capped; the table behind it is the truth.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn add_letter(&self, delivery: &Delivery, reason: &str) -> Result<(), Error> {
+        let mut command = redis::cmd("XADD");
+        command.arg(format!("{}:dlq", self.key)).arg("MAXLEN").arg("~").arg(DEAD_LETTERS_KEPT).arg("*");
+        for (name, value) in letter_fields(&delivery.fields, &self.key, &delivery.id, reason) {
+            command.arg(name).arg(value);
+        }
+        let mut connection = self.streams.connection("a dead letter").await?;
+        command.query_async(&mut connection).await.map_err(Error::redis("a dead letter"))
     }
 
     /// Acknowledges and deletes an entry whose work is done.

@@ -43,7 +43,8 @@ pub(crate) struct Language {
 }
 
 /// Tells languages.
-pub(crate) struct Languages {
+#[derive(Debug)]
+pub struct Languages {
     allowed: HashSet<&'static str>,
     /// Whether letters can part anything among the allowed languages of the Latin script.
     parts_latin: bool,
@@ -51,9 +52,11 @@ pub(crate) struct Languages {
 }
 
 impl Languages {
+    /// Chooses among these, ISO 639-1; among every language that can be detected where there is none.
+    ///
     /// # Errors
     /// A code that is not known.
-    pub(crate) fn new(configured: &[String]) -> Result<Self, Error> {
+    pub fn new(configured: &[String]) -> Result<Self, Error> {
         let known =
             |code: &String| codes::lang(code).ok_or_else(|| Error::UnknownLanguage { code: code.clone() });
         let mut langs = configured.iter().map(known).collect::<Result<Vec<_>, _>>()?;
@@ -66,6 +69,12 @@ impl Languages {
             parts_latin: langs.iter().filter(|lang| latin.contains(lang)).count() > 1,
             detector: Detector::with_allowlist(langs),
         })
+    }
+
+    /// The language of a text by itself, ISO 639-1; `und` where it cannot be told.
+    #[must_use]
+    pub fn tell(&self, text: &str) -> &'static str {
+        self.of(text, None).code
     }
 
     /// The language of `text`, given what its source declares.

@@ -43,4 +43,5 @@ mod toxicity;
 pub use analyser::{Analyser, Analysis, Source};
 pub use config::Config;
 pub use error::Error;
+pub use language::Languages;
 pub use sanitise::sanitize_html;

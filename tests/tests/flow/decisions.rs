@@ -7,7 +7,7 @@ use testkit::eventually;
 use crate::door::{ALL, Desk};
 use crate::fleet::{Fleet, event};
 
-const POLICY: &str = "forbidden_terms: [Glimmerdrift]\n";
+const POLICY: &str = "forbidden_terms: [Glimmerdrift]\nforbidden_languages: [de]\n";
 
 /// A fleet in which every text is asked about, and one run that waits.
 async fn waiting() -> (Fleet, Desk, Value) {
@@ -71,6 +71,30 @@ async fn an_edit_that_violates_policy_commits_nothing_and_one_that_does_not_is_p
     content["body"] = json!(" ");
     let edit = json!({ "decision": "edit", "content": content });
     assert_eq!(desk.post(&path(&escalation), edit).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    for (field, value) in [
+        ("url", json!("javascript:alert(1)")),
+        ("language", json!("en\"><script>")),
+        ("tags", json!(["</category>\n"])),
+        ("title", json!("turned \u{202e}round")),
+    ] {
+        let mut odd = content.clone();
+        odd["body"] = json!("A text that a person wrote.");
+        odd[field] = value;
+        let (status, problem) =
+            desk.post(&path(&escalation), json!({ "decision": "edit", "content": odd })).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{field}: {problem}");
+    }
+    let mut german = content.clone();
+    german["body"] = json!("Der Hafen wurde gestern eröffnet, und viele Leute kamen, um ihn zu sehen.");
+    let (_, problem) = desk.post(&path(&escalation), json!({ "decision": "edit", "content": german })).await;
+    assert_eq!(
+        problem["violations"][0]["rule"], "language:de",
+        "whatever the edit says of itself: {problem}"
+    );
+    let long = json!({ "decision": "reject", "note": "n".repeat(4001) });
+    assert_eq!(desk.post(&path(&escalation), long).await.0, StatusCode::BAD_REQUEST);
+    let turned = json!({ "decision": "reject", "who": "Anna \u{202e}" });
+    assert_eq!(desk.post(&path(&escalation), turned).await.0, StatusCode::BAD_REQUEST);
     assert_eq!(fleet.runs().await[0].state, "waiting");
     content["body"] = json!("A text that a person wrote.");
     let edit = json!({ "decision": "edit", "content": content, "who": "Anna" });

@@ -71,17 +71,44 @@ async fn an_audit_names_the_first_broken_link_of_each_kind_of_tampering() {
             ),
             2,
         ),
+        (
+            format!(
+                "UPDATE artifacts SET body = '{{\"title\":\"forged\"}}' WHERE run_id = '{run}' AND name = 'content'"
+            ),
+            2,
+        ),
+        (
+            format!(
+                "UPDATE artifacts SET body = '{{\"toxicity_score\":0}}' WHERE run_id = '{run}' AND name = 'judge'"
+            ),
+            4,
+        ),
+        (
+            format!(
+                "UPDATE events SET payload = 'forged' WHERE event_id = (SELECT event_id FROM runs WHERE run_id = '{run}')"
+            ),
+            1,
+        ),
+        (format!("UPDATE runs SET state = 'rejected' WHERE run_id = '{run}'"), 5),
     ] {
-        sql(&fleet, "CREATE TABLE kept AS SELECT * FROM provenance_log").unwrap();
+        let tables = ["provenance_log", "artifacts", "events", "runs"];
+        for table in tables {
+            sql(&fleet, &format!("CREATE TABLE kept_{table} AS SELECT * FROM {table}")).unwrap();
+        }
         sql(&fleet, &tamper).unwrap();
         let found = fleet.record.verify(None).await.unwrap();
         assert_eq!(found.broken.len(), 1, "{tamper}: {found:?}");
-        assert_eq!((found.broken[0].run_id, found.broken[0].pos), (run, expected), "{tamper}");
-        sql(
-            &fleet,
-            "TRUNCATE provenance_log; INSERT INTO provenance_log SELECT * FROM kept; DROP TABLE kept",
-        )
-        .unwrap();
+        assert_eq!((found.broken[0].run_id, found.broken[0].pos), (run, expected), "{tamper}: {found:?}");
+        for table in tables {
+            sql(
+                &fleet,
+                &format!(
+                    "SET session_replication_role = replica; DELETE FROM {table};
+                     INSERT INTO {table} SELECT * FROM kept_{table}; DROP TABLE kept_{table}"
+                ),
+            )
+            .unwrap();
+        }
     }
     assert_eq!(fleet.record.verify(None).await.unwrap().broken, []);
 }
@@ -115,4 +142,26 @@ async fn of_two_that_saw_the_same_overdue_claim_one_resends_and_the_other_cannot
     assert_eq!(fleet.record.reclaim(&taken, &moved, at_once).await.unwrap(), None, "the run moved on");
     fleet.record.withdraw(&taken).await.unwrap();
     assert!(fleet.record.publications_of(run).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn content_that_was_altered_in_the_record_is_neither_approved_nor_published() {
+    let mut fleet = Fleet::on(testkit::Servers::start_own().await).await;
+    for name in ["planner", "etl", "embedding", "judge"] {
+        fleet.start(name).await;
+    }
+    fleet.add([crate::fleet::event(1)]).await;
+    testkit::eventually("the run stands at its publication", async || {
+        fleet.runs().await.first().is_some_and(|run| run.step == "publish")
+    })
+    .await;
+    let forge =
+        "UPDATE artifacts SET body = replace(body::text, 'council', 'cartel')::json WHERE name = 'content'";
+    sql(&fleet, forge).unwrap();
+    fleet.start("publisher").await;
+    let runs = fleet.settled(1).await;
+    assert_eq!(runs[0].state, "dead", "{runs:?}");
+    assert!(runs[0].reason.contains("it was altered"), "{}", runs[0].reason);
+    assert_eq!(fleet.posts(), 0);
+    assert_eq!(fleet.record.publications(None, 10).await.unwrap(), []);
 }

@@ -186,7 +186,9 @@ pub(crate) fn won<H: Handler>(
         (RunState::Dead, _) => {
             engine.process.metrics.dead_letters.get_or_create(&engine.labels()).inc();
             let stream = engine.lanes[entry.lane].key();
-            Destination::DeadLetter { fields: intake::dead_letter_fields(&entry, stream, &transition.reason) }
+            Destination::DeadLetter {
+                fields: streams::letter_fields(&entry.fields, stream, &entry.id, &transition.reason),
+            }
         }
         _ => Destination::Nowhere,
     };

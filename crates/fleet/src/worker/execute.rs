@@ -152,6 +152,7 @@ fn context(work: &Work) -> Result<JobContext, String> {
         attempt: run.attempt,
         planner_intent: run.planner_intent.clone(),
         payload: payload.map(Arc::from),
+        content_sha256: run.content_sha256,
         artifacts: run.artifacts.clone(),
         cancelled: work.entry.lost.clone(),
     })

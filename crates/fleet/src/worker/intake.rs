@@ -223,18 +223,8 @@ pub(crate) async fn bury<H: Handler>(engine: &Engine<H>, entry: Entry, reason: S
     tracing::warn!(entry = letter.entry_id, stream = letter.stream, reason = letter.reason, "dead letter");
     engine.process.metrics.dead_letters.get_or_create(&engine.labels()).inc();
     engine.count("buried");
-    let fields = dead_letter_fields(&entry, &letter.stream, &letter.reason);
+    let fields = streams::letter_fields(&entry.fields, &letter.stream, &entry.id, &letter.reason);
     engine.leave(entry, Destination::DeadLetter { fields });
-}
-
-/// What the dead-letter feed carries: the entry's own fields, its origin and the reason.
-pub(crate) fn dead_letter_fields(entry: &Entry, stream: &str, reason: &str) -> model::EntryFields {
-    let note = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
-    let mut fields = entry.fields.clone();
-    fields.push(note("dead_stream", stream));
-    fields.push(note("dead_entry", &entry.id.to_string()));
-    fields.push(note("dead_reason", reason));
-    fields
 }
 
 impl<H: Handler> Engine<H> {

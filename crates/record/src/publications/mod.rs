@@ -98,7 +98,7 @@ pub fn publication_key(tenant: &str, origin: Uuid, step: &str, effect: &str) -> 
 }
 
 const COLUMNS: &str = "publication_id, publication_key, outlet, tenant, run_id, content_sha256, step, state, reference, \
-                       reason, sent_at, deadline, resend, deadline <= now() AS overdue";
+                       reason, sent_at, deadline, resend, state = 'sent' AND deadline <= now() AS overdue";
 
 impl Record {
     /// The ledger, newest first; of one tenant, where named.

@@ -1,0 +1,179 @@
+//! Decisions of people: each is checked, judged by policy again, and committed once.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use model::Content;
+use rails::{Decision, Refusal};
+use record::Resolution;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::App;
+use crate::auth::Caller;
+use crate::error::Problem;
+use crate::escalations::find;
+use crate::extract::{Body, Words};
+use crate::people;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResolveBody {
+    decision: Kind,
+    content: Option<Content>,
+    step: Option<String>,
+    note: Option<Words>,
+    version: Option<i32>,
+    who: Option<String>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Approve,
+    Reject,
+    Edit,
+    SendBack,
+    Override,
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Reject => "reject",
+            Self::Edit => "edit",
+            Self::SendBack => "send_back",
+            Self::Override => "override",
+        }
+    }
+}
+
+impl ResolveBody {
+    fn decision(&self) -> Result<Decision, Problem> {
+        let lacks =
+            |what: &str| Problem::unprocessable(format!("`{}` needs `{what}`", self.decision.as_str()));
+        match self.decision {
+            Kind::Approve => Ok(Decision::Approve),
+            Kind::Reject => Ok(Decision::Reject),
+            Kind::Edit => {
+                let content = self.content.clone().ok_or_else(|| lacks("content"))?;
+                content.check().map_err(|e| Problem::unprocessable(format!("the edited content: {e}")))?;
+                Ok(Decision::Edit(Box::new(content)))
+            }
+            Kind::SendBack => Ok(Decision::SendBack(self.step.clone().ok_or_else(|| lacks("step"))?)),
+            Kind::Override if self.note.as_deref().is_none_or(|note| note.trim().is_empty()) => {
+                Err(lacks("note"))
+            }
+            Kind::Override => Ok(Decision::Override),
+        }
+    }
+}
+
+/// The longest name that a request may give for who decides, in characters.
+const LONGEST_NAME: usize = 100;
+
+impl ResolveBody {
+    /// Who decides: the token, and the person that a desk with one token names.
+    fn by(&self, caller: &Caller) -> Result<String, Problem> {
+        let Some(who) = self.who.as_deref().map(str::trim).filter(|who| !who.is_empty()) else {
+            return Ok(caller.name().to_owned());
+        };
+        if !model::is_line(who, LONGEST_NAME) {
+            return Err(Problem::bad_request(format!(
+                "`who` is a name of at most {LONGEST_NAME} characters"
+            )));
+        }
+        Ok(format!("{who} (token {})", caller.name()))
+    }
+}
+
+/// `POST /v1/escalations/{id}/resolve`: commits a decision, once.
+pub(crate) async fn resolve(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<ResolveBody>,
+) -> Result<Json<Value>, Problem> {
+    caller.must("moderate")?;
+    if body.decision == Kind::Override {
+        caller.must("operate")?;
+    }
+    let escalation = find(&app, &caller, &id).await?;
+    let decided = || {
+        let by = escalation.resolved_by.as_deref().unwrap_or("someone");
+        Problem::conflict(format!("the escalation was resolved by {by}; the first decision stands"))
+    };
+    if escalation.resolved_at.is_some() {
+        return Err(decided());
+    }
+    if body.version.is_some_and(|version| version != escalation.version) {
+        return Err(Problem::conflict(format!("the escalation's version is {}", escalation.version)));
+    }
+    let decision = body.decision()?;
+    let by = body.by(&caller)?;
+    let run = people::load(&app, &caller, escalation.run_id, &["content"]).await?;
+    if run.seq != escalation.version {
+        return Err(decided());
+    }
+    let workflow = app.workflows.get(&run.pipeline_version).await?;
+    if let Decision::Edit(content) = &decision {
+        permit_language(&app, content, &run.source)?;
+    }
+    let content = run.content().map_err(|e| Problem::conflict(e.to_string()))?;
+    let transition = rails::decide(
+        &workflow,
+        &run.standing(),
+        &escalation.issue_type,
+        &decision,
+        content.as_ref().map(|stored| &stored.content),
+        &app.policy,
+        &run.source,
+    )
+    .map_err(refused)?;
+    let edited = match decision {
+        Decision::Edit(content) => Some(
+            content
+                .seal()
+                .map_err(|e| Problem::unprocessable(format!("the content cannot be stored: {e}")))?,
+        ),
+        _ => None,
+    };
+    let run_id = run.run;
+    let (state, step) = (transition.state, transition.step.clone());
+    let (item, routed) = people::act(&by, run, "decided", transition, edited, body.note.as_deref());
+    let resolution = Resolution {
+        escalation: escalation.escalation_id,
+        resolution: body.decision.as_str(),
+        by: &by,
+        note: body.note.as_deref(),
+    };
+    let seq = app.process.record.resolve(resolution, item, routed).await?;
+    let seq =
+        seq.ok_or_else(|| Problem::conflict("someone else decided first; the first decision stands"))?;
+    if let Err(error) = app.process.streams.wake_planner(escalation.escalation_id).await {
+        tracing::warn!(%error, %run_id, "the planner could not be woken; the reconciler resumes the run");
+    }
+    Ok(Json(json!({ "run_id": run_id, "seq": seq, "state": state, "step": step })))
+}
+
+/// Policy on languages means what a text is written in, so an edit is judged by that as well as by what it says of
+/// itself.
+fn permit_language(app: &App, content: &Content, source: &str) -> Result<(), Problem> {
+    let told = app.languages.tell(&content.body);
+    if told == "und" {
+        return Ok(());
+    }
+    let violations = app.policy.evaluate(&Content { language: told.to_owned(), ..content.clone() }, source);
+    if violations.is_empty() { Ok(()) } else { Err(refused(Refusal::Violates(violations))) }
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    let problem = match &refusal {
+        Refusal::NotWaiting => return Problem::conflict(refusal.to_string()),
+        _ => Problem::unprocessable(refusal.to_string()),
+    };
+    match refusal {
+        Refusal::Violates(violations) => problem.with("violations", json!(violations)),
+        _ => problem,
+    }
+}
