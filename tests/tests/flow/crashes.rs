@@ -1,9 +1,11 @@
 //! Processes die at the worst moments; every event still ends exactly once.
 
 use local::Signal;
-use testkit::eventually;
+use serde_json::Value;
+use testkit::{Worker, eventually};
 
 use crate::fleet::{END, Fleet, event, events};
+use crate::misbehaviour::{ARMED, rogue};
 
 #[tokio::test]
 async fn events_added_to_the_stream_run_through_to_their_end_and_broken_entries_become_letters_byte_for_byte()
@@ -98,16 +100,49 @@ async fn every_event_ends_once_though_each_worker_is_killed_twice() {
 
 #[tokio::test]
 async fn a_worker_that_sleeps_beyond_the_takeover_time_changes_nothing_when_it_wakes() {
-    let mut fleet = Fleet::with(&["etl", "embedding", "judge", "publisher"]).await;
-    fleet.add(events(30)).await;
-    fleet.signal("judge", Signal::SIGSTOP);
-    fleet.add((30..60).map(event)).await;
-    fleet.start("judge").await;
-    fleet.settled(60).await;
-    fleet.signal("judge", Signal::SIGCONT);
-    fleet.add((60..70).map(event)).await;
-    fleet.settled(70).await;
+    let mut fleet = Fleet::with(&["embedding", "judge", "publisher"]).await;
+    fleet.start_with("etl", &[], &ARMED).await;
+    fleet.add((0..8).map(|n| rogue(&format!("slow-{n}"), n, "1500ms"))).await;
+    eventually("it holds all of them", async || {
+        let consumers = fleet.streams.consumers("etl", 0).await.unwrap_or_default();
+        consumers.iter().map(|consumer| consumer.pending).sum::<u64>() == 8
+    })
+    .await;
+    let sleeper = fleet.workers.pop().unwrap();
+    fleet.workers.insert(0, sleeper);
+    fleet.workers[0].1.signal(Signal::SIGSTOP);
+    fleet.start_with("etl", &[], &ARMED).await;
+    let runs = fleet.settled(8).await;
+    assert!(runs.iter().all(|run| run.state == "published"), "{runs:?}");
+    fleet.workers[0].1.signal(Signal::SIGCONT);
+    // What it does with the jobs once it wakes: they are lost to it, or its commits lose.
+    eventually("it lets go of all eight", async || {
+        let told = metrics(&fleet.workers[0].1).await;
+        ["abandoned", "known", "lost", "lost_by_one"].map(|outcome| jobs(&told, outcome)).iter().sum::<u64>()
+            == 8
+    })
+    .await;
+    assert_eq!(jobs(&metrics(&fleet.workers[0].1).await, "done"), 0, "none of its results counts");
+    assert_eq!(fleet.runs().await, runs);
     fleet.assert_consistent().await;
+}
+
+/// What a process serves at `/metrics`.
+async fn metrics(worker: &Worker) -> String {
+    let log = worker.log();
+    let started = log.lines().find_map(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        line["admin"].as_str().map(str::to_owned)
+    });
+    let url = format!("http://{}/metrics", started.expect("it tells its admin address"));
+    reqwest::get(url).await.unwrap().text().await.unwrap()
+}
+
+/// The counter of jobs with this outcome.
+fn jobs(metrics: &str, outcome: &str) -> u64 {
+    let label = format!("outcome=\"{outcome}\"");
+    let line = metrics.lines().find(|line| line.starts_with("tidemill_jobs_total") && line.contains(&label));
+    line.and_then(|line| line.rsplit(' ').next()).map_or(0, |count| count.parse().unwrap())
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ async fn of_a_cancellation_and_a_publication_at_once_one_wins_and_the_ledger_tel
             && fleet.runs().await.iter().all(|run| run.step == "publish" || run.state != "running")
     })
     .await;
-    fleet.start("publisher").await;
+    fleet.start_with("publisher", &["worker.concurrency=1"], &[]).await;
     eventually("the publisher is at it", async || fleet.posts() > 0).await;
     let mut cancelled = Vec::new();
     for run in fleet.runs().await.iter().rev().filter(|run| run.step == "publish") {
@@ -87,6 +87,7 @@ async fn of_a_cancellation_and_a_publication_at_once_one_wins_and_the_ledger_tel
             cancelled.push(run.run_id);
         }
     }
+    assert!(!cancelled.is_empty(), "some were cancelled in time");
     let runs = fleet.settled(60).await;
     for run in &runs {
         let rows = fleet.record.publications_of(run.run_id).await.unwrap();

@@ -7,11 +7,12 @@ use testkit::{Servers, eventually};
 
 use crate::fleet::{Fleet, event, events};
 
-const ARMED: [(&str, &str); 1] = [("TIDEMILL_MISBEHAVE", "1")];
+/// Lets jobs misbehave as their payload says.
+pub(crate) const ARMED: [(&str, &str); 1] = [("TIDEMILL_MISBEHAVE", "1")];
 
 /// An event whose job is told to misbehave.
-fn rogue(request_id: &str, how: &str) -> (String, Value) {
-    let (_, mut payload) = event(999);
+pub(crate) fn rogue(request_id: &str, number: usize, how: &str) -> (String, Value) {
+    let (_, mut payload) = event(number);
     payload["misbehave"] = json!(how);
     (request_id.to_owned(), payload)
 }
@@ -20,7 +21,7 @@ fn rogue(request_id: &str, how: &str) -> (String, Value) {
 async fn a_job_that_crashes_its_process_each_time_dies_alone() {
     let mut fleet = Fleet::with(&["embedding", "judge", "publisher"]).await;
     let mut batch = events(40);
-    batch.insert(20, rogue("poison", "crash"));
+    batch.insert(20, rogue("poison", 999, "crash"));
     fleet.add(batch).await;
     let mut crashes = 0;
     let until = Instant::now() + Duration::from_secs(90);
@@ -55,7 +56,7 @@ async fn a_job_that_crashes_its_process_each_time_dies_alone() {
 async fn of_a_group_of_256_the_row_that_postgres_refuses_fails_alone() {
     let mut fleet = Fleet::with(&["embedding", "judge", "publisher"]).await;
     let mut batch = events(255);
-    batch.insert(100, rogue("refused", "overflow"));
+    batch.insert(100, rogue("refused", 999, "overflow"));
     fleet.add(batch).await;
     fleet.start_with("etl", &[], &ARMED).await;
     let runs = fleet.settled(256).await;
@@ -121,7 +122,7 @@ async fn a_slow_job_keeps_its_entry_and_delays_nobody() {
     for _ in 0..2 {
         fleet.start_with("etl", &["worker.takeover_after=1s"], &ARMED).await;
     }
-    fleet.add([rogue("two-minutes", "120s"), rogue("slow", "12s")]).await;
+    fleet.add([rogue("two-minutes", 998, "120s"), rogue("slow", 999, "12s")]).await;
     fleet.add(events(100)).await;
     eventually("the fast ones are done", async || {
         let runs = fleet.runs().await;
