@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use fleet::Fault;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 
 use crate::args::Ingest;
 use crate::client::Client;
@@ -19,8 +20,10 @@ const FULL: Duration = Duration::from_secs(1);
 const TOLD: usize = 20;
 
 /// What became of the events.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sent {
+    /// What the numbers of refused ones count: lines or events.
+    unit: &'static str,
     pub(crate) runs: Vec<String>,
     pub(crate) repeated: usize,
     pub(crate) refused: Vec<(usize, String)>,
@@ -45,8 +48,11 @@ pub(crate) async fn run(ingest: Ingest) -> Result<(), Fault> {
         sent.repeated,
         sent.refused.len()
     );
-    for (line, why) in sent.refused.iter().take(TOLD) {
-        eprintln!("  line {line}: {why}");
+    for (number, why) in sent.refused.iter().take(TOLD) {
+        eprintln!("  {} {number}: {why}", sent.unit);
+    }
+    if sent.refused.len() > TOLD {
+        eprintln!("  … and {} more", sent.refused.len() - TOLD);
     }
     if sent.runs.is_empty() && sent.refused.is_empty() {
         return Err(Fault::usage(format!("{} holds no event", ingest.file)));
@@ -65,8 +71,8 @@ pub(crate) fn progress() -> ProgressBar {
     bar
 }
 
-/// Sends everything, batch by batch. An array, a feed (its entries are events of `source`), and an event that spreads
-/// over several lines are read whole.
+/// Sends everything, batch by batch. What is no NDJSON is read whole: an array, a feed (its entries are events of
+/// `source`), events that spread over several lines.
 pub(crate) async fn send(
     client: &Client,
     input: impl AsyncRead + Unpin,
@@ -75,20 +81,31 @@ pub(crate) async fn send(
 ) -> Result<Sent, Fault> {
     let broken = |e: std::io::Error| Fault::usage(format!("the input cannot be read: {e}"));
     let mut input = BufReader::new(input);
-    let mut sent = Sent::default();
-    let (mut batch, mut number) = (Vec::new(), 0);
-    let mut line = Vec::new();
-    while input.read_until(b'\n', &mut line).await.map_err(broken)? > 0 {
+    let mut sent = Sent { unit: "line", runs: Vec::new(), repeated: 0, refused: Vec::new() };
+    let mut first = Vec::new();
+    while first.trim_ascii().is_empty() && input.read_until(b'\n', &mut first).await.map_err(broken)? > 0 {}
+    if let Some(rest) = first.strip_prefix(BYTE_ORDER_MARK) {
+        first = rest.to_vec();
+    }
+    if is_document(&first) {
+        input.read_to_end(&mut first).await.map_err(broken)?;
+        if let Some(items) = items(&first, source)? {
+            sent.unit = "event";
+            let mut items = (1..).zip(items);
+            loop {
+                let batch: Vec<_> = items.by_ref().take(BATCH).collect();
+                if batch.is_empty() {
+                    return Ok(sent);
+                }
+                flush(client, batch, &mut sent, bar).await?;
+            }
+        }
+    }
+    let mut lines = AsyncReadExt::chain(std::io::Cursor::new(first), input);
+    let (mut batch, mut number, mut line) = (Vec::new(), 0, Vec::new());
+    while lines.read_until(b'\n', &mut line).await.map_err(broken)? > 0 {
         number += 1;
         let text = std::mem::take(&mut line);
-        if number == 1 && is_document(&text) {
-            let mut whole = text;
-            tokio::io::AsyncReadExt::read_to_end(&mut input, &mut whole).await.map_err(broken)?;
-            for (index, item) in items(&whole, source)?.into_iter().enumerate() {
-                batch.push((index + 1, item));
-            }
-            break;
-        }
         if text.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
@@ -97,18 +114,17 @@ pub(crate) async fn send(
             flush(client, std::mem::take(&mut batch), &mut sent, bar).await?;
         }
     }
-    while !batch.is_empty() {
-        let rest = batch.split_off(batch.len().min(BATCH));
-        flush(client, std::mem::replace(&mut batch, rest), &mut sent, bar).await?;
-    }
+    flush(client, batch, &mut sent, bar).await?;
     Ok(sent)
 }
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Whether a first line begins an array, a feed, or an event that goes on in the next line.
 fn is_document(line: &[u8]) -> bool {
     let line = line.trim_ascii();
-    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-    matches!(line.first(), Some(b'[' | b'<')) || line == b"{" || is_json_feed(line)
+    let goes_on = || serde_json::from_slice::<IgnoredAny>(line).is_err_and(|error| error.is_eof());
+    matches!(line.first(), Some(b'[' | b'<')) || is_json_feed(line) || (!line.is_empty() && goes_on())
 }
 
 fn is_json_feed(bytes: &[u8]) -> bool {
@@ -119,7 +135,6 @@ fn is_json_feed(bytes: &[u8]) -> bool {
 /// The entries of a feed as events, or `None` where it is none.
 fn entries(bytes: &[u8], source: &str) -> Option<Result<Vec<String>, Fault>> {
     let text = bytes.trim_ascii_start();
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     if text.first() != Some(&b'<') && !is_json_feed(text) {
         return None;
     }
@@ -136,20 +151,19 @@ fn entries(bytes: &[u8], source: &str) -> Option<Result<Vec<String>, Fault>> {
     }))
 }
 
-fn items(bytes: &[u8], source: &str) -> Result<Vec<String>, Fault> {
+/// The events of a document; `None` where it is none after all.
+fn items(bytes: &[u8], source: &str) -> Result<Option<Vec<String>>, Fault> {
     if let Some(entries) = entries(bytes, source) {
-        return entries;
+        return entries.map(Some);
     }
-    let wrong = |e: serde_json::Error| {
-        Fault::usage(format!("the input is neither NDJSON, nor an event, nor an array, nor a feed: {e}"))
-    };
     let flat = |item: &RawValue| item.get().replace(['\n', '\r'], " ");
     if bytes.trim_ascii_start().first() == Some(&b'[') {
-        let items: Vec<Box<RawValue>> = serde_json::from_slice(bytes).map_err(wrong)?;
-        return Ok(items.iter().map(|item| flat(item)).collect());
+        let items: Vec<Box<RawValue>> = serde_json::from_slice(bytes)
+            .map_err(|e| Fault::usage(format!("the input begins an array and is none: {e}")))?;
+        return Ok(Some(items.iter().map(|item| flat(item)).collect()));
     }
-    let one: Box<RawValue> = serde_json::from_slice(bytes).map_err(wrong)?;
-    Ok(vec![flat(&one)])
+    let values = serde_json::Deserializer::from_slice(bytes).into_iter::<Box<RawValue>>();
+    Ok(values.map(|value| value.ok().map(|value| flat(&value))).collect())
 }
 
 /// Sends one batch; what the gateway has no room for is sent again after a while.

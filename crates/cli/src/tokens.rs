@@ -5,6 +5,9 @@ use fleet::Fault;
 use crate::args::Tokens;
 use crate::{local_work, table};
 
+/// The longest name of a token or tenant, in characters.
+const LONGEST_NAME: usize = 100;
+
 /// A secret of 256 random bits.
 pub(crate) fn secret() -> String {
     format!("tm_{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
@@ -15,6 +18,11 @@ pub(crate) async fn run(command: Tokens) -> Result<(), Fault> {
         Tokens::Add { name, roles, tenant, database } => {
             if let Some(unknown) = roles.iter().find(|role| !record::ROLES.contains(&role.as_str())) {
                 return Err(Fault::usage(format!("`{unknown}` is no role: {}", record::ROLES.join(", "))));
+            }
+            if !model::is_line(&name, LONGEST_NAME) || !model::is_line(&tenant, LONGEST_NAME) {
+                return Err(Fault::usage(format!(
+                    "a token's name and tenant have 1 to {LONGEST_NAME} characters on one line: decisions are signed with them"
+                )));
             }
             let secret = secret();
             let token = database.record().await?.add_token(&tenant, &name, &roles, &secret).await?;

@@ -152,10 +152,12 @@ fn watch_signals(shutdown: CancellationToken) -> Result<(), Fault> {
     let fault = |e: std::io::Error| Fault::bug(format!("signals cannot be watched: {e}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(fault)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fault)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(fault)?;
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
         }
         tracing::info!("stopping");
         shutdown.cancel();

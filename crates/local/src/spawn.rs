@@ -44,12 +44,12 @@ pub(crate) fn with_death_signal(program: &str, death: &str, as_user: Option<&str
     command
 }
 
-/// Starts a program that is terminated (SIGTERM) when this process ends. `prepare` adds arguments, environment, streams.
+/// Starts a program that is killed (SIGKILL) when this process ends: whoever kills this one wants nothing to run on. `prepare` adds arguments, environment, streams.
 ///
 /// # Errors
 /// [`Error::Start`].
 pub fn spawn_supervised(program: &str, prepare: impl FnOnce(&mut Command)) -> Result<Supervised, Error> {
-    let mut command = with_death_signal(program, "TERM", None);
+    let mut command = with_death_signal(program, "KILL", None);
     prepare(&mut command);
     start(command, program)
 }

@@ -61,7 +61,7 @@ pub struct NewEvent {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `source` and `payload`")]
 struct Wire {
     source: String,
     payload: Box<RawValue>,

@@ -21,7 +21,7 @@ pub struct Section {
     /// What happens, told to outsiders on `dataset:events`.
     pub relay: Relay,
     /// A running run whose job has been due for this long is looked for in the streams.
-    #[serde(with = "fleet::config::duration")]
+    #[serde(with = "fleet::config::period")]
     pub reconcile_after: Duration,
 }
 

@@ -43,9 +43,15 @@ pub(crate) async fn run(up: Up) -> Result<(), Fault> {
     println!("Gateway:  {}", fleet.known.gateway);
     println!("Token:    {} (in {})", fleet.token, fleet.folder.join(LocalFleet::TOKEN).display());
     println!("Logs:     {}", fleet.folder.join("logs").display());
-    println!("Try next: tidemill ingest deploy/samples/events.ndjson");
+    // As this one was called, so that the lines can be copied.
+    let tidemill = std::env::args().next().unwrap_or_else(|| "tidemill".to_owned());
+    println!("Try next, in another terminal and this folder:");
     println!(
-        "          curl -H \"Authorization: Bearer $(cat {})\" {}/v1/fleet",
+        r#"  echo '{{"source":"me","payload":{{"body":"The town library lends violins now."}}}}' | {tidemill} ingest -"#
+    );
+    println!("  {tidemill} runs list");
+    println!(
+        "  curl -H \"Authorization: Bearer $(cat {})\" {}/v1/fleet",
         fleet.folder.join(LocalFleet::TOKEN).display(),
         fleet.known.gateway
     );
@@ -113,15 +119,15 @@ impl LocalFleetRun {
     /// Keeps the fleet running until it is told to stop, or until it cannot go on.
     async fn supervise(&mut self) -> Option<Fault> {
         let mut status = Status::new(&self.known, self.names.clone()).await;
-        let (Ok(mut interrupt), Ok(mut terminate)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
+        let watched = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = watched else {
             return Some(Fault::bug("signals cannot be watched"));
         };
         loop {
             let fault = tokio::select! {
                 _ = interrupt.recv() => return None,
                 _ = terminate.recv() => return None,
+                _ = hangup.recv() => return None,
                 fault = self.tend() => fault,
             };
             if fault.is_some() {

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use sections::{Admin, Database, Log, LogFormat, PolicyFile, Redis, Shared, Worker};
-pub use units::{duration, size};
+pub use units::{duration, period, positive, size};
 
 use crate::Fault;
 use tree::{Tree, join};
@@ -116,6 +116,10 @@ impl Settings {
             log: section(&tree, "log")?,
             policy: section(&tree, "policy")?,
         };
+        if !(1..=1024).contains(&shared.streams.partitions) {
+            let place = tree.origin("streams.partitions");
+            return Err(Fault::usage(format!("{place}: streams.partitions: write a number from 1 to 1024")));
+        }
         Ok(Self { tree, shared })
     }
 
@@ -297,6 +301,21 @@ mod tests {
         assert!(message.contains("t.yaml:2") && message.contains("worker.concurrency"), "{message}");
         let message = settings("worker: [1]\n", &[], &[]).unwrap_err().message;
         assert!(message.contains("t.yaml:1") && message.contains("section"), "{message}");
+    }
+
+    #[test]
+    fn a_value_with_which_nothing_would_run_and_a_key_that_stands_twice_are_refused_with_their_place() {
+        for (yaml, expected) in [
+            ("worker:\n  concurrency: 0\n", "worker.concurrency"),
+            ("worker:\n  takeover_after: 0s\n", "worker.takeover_after"),
+            ("streams:\n  partitions: 0\n", "streams.partitions"),
+        ] {
+            let message = settings(yaml, &[], &[]).unwrap_err().message;
+            assert!(message.contains("t.yaml:2") && message.contains(expected), "{message}");
+        }
+        let message = settings("worker:\n  group: 1\nworker:\n  group: 2\n", &[], &[]).unwrap_err().message;
+        assert!(message.contains("t.yaml") && message.contains("worker"), "{message}");
+        assert!(message.contains('3') && message.contains("duplicate"), "{message}");
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub struct Database {
     /// A file that holds the URL.
     pub url_file: Option<PathBuf>,
     /// Connections of one process, at most.
+    #[serde(deserialize_with = "super::units::positive")]
     pub connections: u32,
 }
 
@@ -95,14 +96,17 @@ fn secret(key: &str, value: Option<&String>, file: Option<&PathBuf>) -> Result<S
 #[serde(deny_unknown_fields, default)]
 pub struct Worker {
     /// Jobs held at once.
+    #[serde(deserialize_with = "super::units::positive")]
     pub concurrency: usize,
     /// Jobs committed, or handed over, at once.
+    #[serde(deserialize_with = "super::units::positive")]
     pub group: usize,
     /// An entry whose holder has not renewed it for this long is taken over.
-    #[serde(with = "super::units::duration")]
+    #[serde(with = "super::units::period")]
     pub takeover_after: Duration,
     /// Deliveries after which an entry without an outcome is a dead letter. The first two are shared with others,
     /// the rest are solitary.
+    #[serde(deserialize_with = "super::units::positive")]
     pub max_deliveries: i64,
     /// Reading pauses while a stream that a step leads to holds more entries than this.
     pub high_water: u64,

@@ -26,6 +26,9 @@ impl Tree {
     pub(super) fn parse(text: &str, name: &str) -> Result<Self, Fault> {
         let documents = MarkedYamlOwned::load_from_str(text)
             .map_err(|e| Fault::usage(format!("{name}:{}: not YAML: {}", e.marker().line(), e.info())))?;
+        // The loader above lets the last of two equal keys win.
+        serde_saphyr::from_str::<serde::de::IgnoredAny>(text)
+            .map_err(|e| Fault::usage(format!("{name}: {e}")))?;
         let mut tree = Self::default();
         let Some(document) = documents.first() else { return Ok(tree) };
         match &document.data {

@@ -1,4 +1,47 @@
-//! Durations and sizes as people write them.
+//! Durations, sizes and counts as people write them.
+
+use std::fmt::Display;
+
+use serde::{Deserialize, Deserializer, de::Error};
+
+/// Reads a number of which none at all would stop everything.
+///
+/// # Errors
+/// No number, or less than 1.
+pub fn positive<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + PartialOrd + From<u8> + Display,
+{
+    let value = T::deserialize(deserializer)?;
+    if value < T::from(1) {
+        return Err(D::Error::custom(format!("`{value}` is too few; write 1 or more")));
+    }
+    Ok(value)
+}
+
+/// A duration after which something is done again and again: a tenth of a second or longer.
+pub mod period {
+    use std::time::Duration;
+
+    use serde::{Deserializer, de::Error};
+
+    pub use super::duration::serialize;
+
+    const SHORTEST: Duration = Duration::from_millis(100);
+
+    /// Reads a number with a unit.
+    ///
+    /// # Errors
+    /// A number without a unit, an unknown unit, or less than 100 ms.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let value = super::duration::deserialize(deserializer)?;
+        if value < SHORTEST {
+            return Err(D::Error::custom(format!("{value:?} is too short; write 100ms or more")));
+        }
+        Ok(value)
+    }
+}
 
 /// A duration with its unit, such as `60s`, `250ms` or `2h`.
 pub mod duration {
