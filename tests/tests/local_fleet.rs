@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use local::{Signal, Supervised, spawn_supervised};
 use serde_json::Value;
-use testkit::{binary, eventually};
+use testkit::{binary, eventually, within};
 use tokio::process::Command;
 
 /// `tidemill up` in a folder of its own.
@@ -178,7 +178,13 @@ async fn a_fleet_that_was_killed_leaves_no_process_and_carries_on_where_it_was()
     let family = up.family();
     assert!(family.len() >= 8, "six processes and two servers: {family:?}");
     up.process.signal(Signal::SIGKILL);
-    eventually("all are gone", async || processes().iter().all(|(pid, ..)| !family.contains_key(pid))).await;
+    // The workers at once; the servers stop in order, and a start right away waits for them.
+    let workers = || {
+        processes()
+            .into_iter()
+            .filter(|(pid, _, name)| family.contains_key(pid) && name.starts_with("tidemill"))
+    };
+    within(Duration::from_secs(2), "no worker is left", async || workers().count() == 0).await;
     let up = Up::start(folder.path(), &[]);
     eventually("it knows the runs of before", async || {
         listed(folder.path()).await.is_some_and(|runs| runs.matches("\"first\"").count() == 3)
@@ -189,6 +195,22 @@ async fn a_fleet_that_was_killed_leaves_no_process_and_carries_on_where_it_was()
     assert!(verified.contains("6 chains"), "{verified}");
     up.interrupt().await;
     assert!(!folder.path().join(".tidemill/fleet.json").exists());
+}
+
+#[tokio::test]
+async fn a_first_start_that_is_killed_at_any_moment_leaves_a_folder_that_the_next_one_can_use() {
+    let folder = folder();
+    for pause in [20, 100, 200, 300, 400, 600, 1000] {
+        let mut up = Up::start(folder.path(), &[]);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        up.process.signal(Signal::SIGKILL);
+        up.process.wait(Duration::from_secs(5)).await;
+    }
+    let up = Up::ready(folder.path(), &[]).await;
+    up.interrupt().await;
+    let leftover = std::fs::read_dir(folder.path().join(".tidemill/postgres")).unwrap();
+    let names: Vec<_> = leftover.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    assert!(names.iter().all(|name| !name.to_string_lossy().starts_with("data.new")), "{names:?}");
 }
 
 #[tokio::test]

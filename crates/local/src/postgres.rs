@@ -42,6 +42,12 @@ struct Place {
 
 const SOCKET: &str = ".s.PGSQL.5432";
 
+/// What the folder of data begins with that is not whole yet.
+const UNFINISHED: &str = "data.new-";
+
+/// How long the server of a fleet that was killed may take to stop.
+const PREDECESSOR: Duration = Duration::from_secs(20);
+
 impl PrivatePostgres {
     /// Makes the data folder where it is missing, starts the server and waits until it answers.
     ///
@@ -49,9 +55,11 @@ impl PrivatePostgres {
     /// [`Error`].
     pub async fn start(options: PostgresOptions) -> Result<Self, Error> {
         let place = Place::prepare(&options.folder)?;
-        if !place.data.join("PG_VERSION").exists() {
+        place.sweep();
+        if !place.data.exists() {
             place.initialise()?;
         }
+        place.outwait_predecessor().await;
         let server = place.launch(&options)?;
         let mut postgres = Self { options, place, server };
         postgres.wait_ready().await?;
@@ -209,13 +217,22 @@ impl Place {
         command
     }
 
-    fn initialise(&self) -> Result<(), Error> {
-        // A start that was interrupted may have left half a folder.
-        if self.data.exists() {
-            std::fs::remove_dir_all(&self.data).map_err(Error::folder(&self.data))?;
+    /// Removes what an interrupted start left. Whoever still writes to it ends by itself; the next start looks again.
+    fn sweep(&self) {
+        let beside = self.data.parent().and_then(|base| std::fs::read_dir(base).ok()).into_iter().flatten();
+        for entry in beside.filter_map(Result::ok) {
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                std::fs::remove_dir_all(entry.path()).ok();
+            }
         }
+    }
+
+    /// Makes the data beside its place and moves it there once it is whole: a start may be interrupted at any moment, and
+    /// what was begun then may still be written to for a while.
+    fn initialise(&self) -> Result<(), Error> {
+        let unfinished = self.data.with_file_name(format!("{UNFINISHED}{}", std::process::id()));
         let mut command = self.command("initdb", "KILL");
-        command.arg("-D").arg(&self.data).args([
+        command.arg("-D").arg(&unfinished).args([
             "-U",
             "tidemill",
             "-A",
@@ -228,7 +245,7 @@ impl Place {
         let output =
             command.output().map_err(|source| Error::Start { program: "initdb".to_owned(), source })?;
         if output.status.success() {
-            return Ok(());
+            return std::fs::rename(&unfinished, &self.data).map_err(Error::folder(&self.data));
         }
         Err(Error::NotReady {
             what: "initdb",
@@ -257,18 +274,29 @@ impl Place {
         start(command, "postgres")
     }
 
+    /// Waits for the server of a fleet that was killed a moment ago: it is told to stop, and may take a while.
+    async fn outwait_predecessor(&self) {
+        let until = tokio::time::Instant::now() + PREDECESSOR;
+        while tokio::time::Instant::now() < until && self.holder().as_deref() == Some("postgres") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// What the process runs that the lock file names, where it runs.
+    fn holder(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.data.join("postmaster.pid")).ok()?;
+        let program = std::fs::read_to_string(format!("/proc/{}/comm", text.lines().next()?)).ok()?;
+        Some(program.trim().to_owned())
+    }
+
     /// A server that was killed leaves its lock file. PostgreSQL sees by itself that the process it names is gone, but
     /// not that it is another program's by now. While it may be a server's the file stays: it guards against two.
     fn remove_stale_lock(&self) -> Result<(), Error> {
         let lock = self.data.join("postmaster.pid");
-        let Ok(text) = std::fs::read_to_string(&lock) else { return Ok(()) };
-        let holder = text.lines().next().unwrap_or_default();
-        match std::fs::read_to_string(format!("/proc/{holder}/comm")) {
-            Ok(program) if program.trim() != "postgres" => {
-                std::fs::remove_file(&lock).map_err(Error::folder(&lock))
-            }
-            _ => Ok(()),
+        if self.holder().is_some_and(|program| program != "postgres") {
+            std::fs::remove_file(&lock).map_err(Error::folder(&lock))?;
         }
+        Ok(())
     }
 }
 

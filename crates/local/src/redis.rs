@@ -21,6 +21,9 @@ pub struct RedisOptions {
     pub extra: Vec<(String, String)>,
 }
 
+/// How long the server of a fleet that was killed may take to stop.
+const PREDECESSOR: Duration = Duration::from_secs(10);
+
 /// A private Redis.
 #[derive(Debug)]
 pub struct PrivateRedis {
@@ -41,6 +44,7 @@ impl PrivateRedis {
         let sockets = socket_folder(&options.folder, "redis.sock");
         private_folder(&sockets)?;
         let socket = sockets.join("redis.sock");
+        outwait_predecessor(&socket).await;
         let server = launch(&options, &socket)?;
         let mut redis = Self { options, socket, server };
         redis.wait_ready().await?;
@@ -98,6 +102,14 @@ impl PrivateRedis {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Err(Error::NotReady { what: "redis-server", why: log_tail(&self.options.folder.join("redis.log")) })
+    }
+}
+
+/// Waits for the server of a fleet that was killed a moment ago: two would write to one log.
+async fn outwait_predecessor(socket: &std::path::Path) {
+    let until = tokio::time::Instant::now() + PREDECESSOR;
+    while tokio::time::Instant::now() < until && UnixStream::connect(socket).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
