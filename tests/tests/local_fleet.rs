@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use local::{Signal, Supervised, spawn_supervised};
@@ -30,8 +31,14 @@ impl Up {
     }
 
     async fn ready(folder: &Path, arguments: &[&str]) -> Self {
-        let up = Self::start(folder, arguments);
-        eventually("the fleet is up", async || up.folder.join(".tidemill/fleet.json").exists()).await;
+        let mut up = Self::start(folder, arguments);
+        let known = folder.join(".tidemill/fleet.json");
+        let mut ended = None;
+        while ended.is_none() && !known.exists() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            ended = up.process.ended();
+        }
+        assert_eq!(ended, None, "{}", up.said());
         up
     }
 
@@ -99,8 +106,11 @@ fn event(name: &str, number: usize) -> Value {
     serde_json::json!({ "source": name, "request_id": format!("{name}-{number}"), "payload": { "body": body } })
 }
 
+/// A free port on a loopback address that no other test uses, so that nobody takes it meanwhile.
 fn free_address() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    static USED: AtomicU8 = AtomicU8::new(1);
+    let own = format!("127.{}.{}.1:0", std::process::id() % 250 + 1, USED.fetch_add(1, Ordering::Relaxed));
+    std::net::TcpListener::bind(own).unwrap().local_addr().unwrap().to_string()
 }
 
 /// Every process of this machine: its id, its parent's and its name, cut to 15 characters by the kernel.
@@ -203,8 +213,9 @@ async fn a_first_start_that_is_killed_at_any_moment_leaves_a_folder_that_the_nex
     for pause in [20, 100, 200, 300, 400, 600, 1000] {
         let mut up = Up::start(folder.path(), &[]);
         tokio::time::sleep(Duration::from_millis(pause)).await;
-        up.process.signal(Signal::SIGKILL);
-        up.process.wait(Duration::from_secs(5)).await;
+        let how = if pause % 200 == 0 { Signal::SIGINT } else { Signal::SIGKILL };
+        up.process.signal(how);
+        up.process.wait(Duration::from_secs(30)).await.expect("it stops");
     }
     let up = Up::ready(folder.path(), &[]).await;
     up.interrupt().await;

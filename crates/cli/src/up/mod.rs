@@ -14,7 +14,7 @@ use fleet::Fault;
 use fleet::config::{Overrides, Settings};
 use record::Record;
 use streams::{StreamNames, Streams};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::Up;
 use crate::client::LocalFleet;
@@ -26,6 +26,28 @@ pub(crate) use status::Status;
 
 /// The processes of a fleet, in the order they are started.
 pub(crate) const NAMES: [&str; 6] = ["planner", "gateway", "etl", "embedding", "judge", "publisher"];
+
+/// The signals that ask for an ordered stop. Watched from the start on, so that none comes too early.
+struct ToldToStop([Signal; 3]);
+
+impl ToldToStop {
+    fn watch() -> Result<Self, Fault> {
+        let watched = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        match watched {
+            [Ok(interrupt), Ok(terminate), Ok(hangup)] => Ok(Self([interrupt, terminate, hangup])),
+            _ => Err(Fault::bug("signals cannot be watched")),
+        }
+    }
+
+    async fn wait(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
 
 /// A local fleet that runs.
 pub(crate) struct LocalFleetRun {
@@ -39,7 +61,14 @@ pub(crate) struct LocalFleetRun {
 }
 
 pub(crate) async fn run(up: Up) -> Result<(), Fault> {
-    let mut fleet = LocalFleetRun::start(&up.folder, &up.scale, &up.overrides, &[]).await?;
+    let mut told = ToldToStop::watch()?;
+    let mut fleet = tokio::select! {
+        fleet = LocalFleetRun::start(&up.folder, &up.scale, &up.overrides, &[]) => fleet?,
+        () = told.wait() => {
+            println!("Stopped before the fleet was up.");
+            return Ok(());
+        }
+    };
     println!("Gateway:  {}", fleet.known.gateway);
     println!("Token:    {} (in {})", fleet.token, fleet.folder.join(LocalFleet::TOKEN).display());
     println!("Logs:     {}", fleet.folder.join("logs").display());
@@ -56,7 +85,7 @@ pub(crate) async fn run(up: Up) -> Result<(), Fault> {
         fleet.known.gateway
     );
     println!("Ctrl-C stops the fleet, a second Ctrl-C stops it at once.");
-    let fault = fleet.supervise().await;
+    let fault = fleet.supervise(&mut told).await;
     println!("Stopping …");
     fleet.stop().await;
     println!("Stopped.");
@@ -117,17 +146,11 @@ impl LocalFleetRun {
     }
 
     /// Keeps the fleet running until it is told to stop, or until it cannot go on.
-    async fn supervise(&mut self) -> Option<Fault> {
+    async fn supervise(&mut self, told: &mut ToldToStop) -> Option<Fault> {
         let mut status = Status::new(&self.known, self.names.clone()).await;
-        let watched = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-        let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = watched else {
-            return Some(Fault::bug("signals cannot be watched"));
-        };
         loop {
             let fault = tokio::select! {
-                _ = interrupt.recv() => return None,
-                _ = terminate.recv() => return None,
-                _ = hangup.recv() => return None,
+                () = told.wait() => return None,
                 fault = self.tend() => fault,
             };
             if fault.is_some() {
