@@ -210,6 +210,12 @@ pub(crate) enum Escalations {
         /// Why; required for `override`
         #[arg(long)]
         note: Option<String>,
+        /// Who decides, where the token is a desk's [default: the token's name]
+        #[arg(long)]
+        who: Option<String>,
+        /// The version that was looked at; another one by now is refused
+        #[arg(long)]
+        version: Option<i32>,
         #[command(flatten)]
         gateway: Gateway,
     },

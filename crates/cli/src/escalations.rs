@@ -34,7 +34,7 @@ pub(crate) async fn run(command: Escalations) -> Result<(), Fault> {
             let id = local_work::id(&escalation, "escalation")?;
             table::json(&Client::of(&gateway)?.get(&format!("/v1/escalations/{id}")).await?);
         }
-        Escalations::Resolve { escalation, decision, content, step, note, gateway } => {
+        Escalations::Resolve { escalation, decision, content, step, note, who, version, gateway } => {
             let id = local_work::id(&escalation, "escalation")?;
             let decision = match decision {
                 Decision::Approve => "approve",
@@ -51,7 +51,7 @@ pub(crate) async fn run(command: Escalations) -> Result<(), Fault> {
                         .map_err(|e| Fault::usage(format!("{} is not JSON: {e}", file.display())))
                 })
                 .transpose()?;
-            let body = json!({ "decision": decision, "content": content, "step": step, "note": note });
+            let body = json!({ "decision": decision, "content": content, "step": step, "note": note, "who": who, "version": version });
             let path = format!("/v1/escalations/{id}/resolve");
             let resolved = Client::of(&gateway)?.post(&path, &body).await?;
             let [run, state, step] =

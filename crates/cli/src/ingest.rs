@@ -173,6 +173,7 @@ async fn flush(
     sent: &mut Sent,
     bar: &ProgressBar,
 ) -> Result<(), Fault> {
+    let mut told = false;
     while !batch.is_empty() {
         let lines: Vec<&str> = batch.iter().map(|(_, line)| line.as_str()).collect();
         let answer = client.send_lines(&lines.join("\n")).await?;
@@ -195,6 +196,13 @@ async fn flush(
         bar.inc(u64::try_from(batch.len() - again.len()).unwrap_or(0));
         batch = again;
         if !batch.is_empty() {
+            if !told {
+                told = true;
+                let waiting = batch.len();
+                bar.suspend(|| {
+                    eprintln!("The fleet's backlog is full: {waiting} events of this batch wait for room …")
+                });
+            }
             tokio::time::sleep(FULL).await;
         }
     }

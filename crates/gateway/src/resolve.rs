@@ -94,10 +94,7 @@ pub(crate) async fn resolve(
     Path(id): Path<String>,
     Body(body): Body<ResolveBody>,
 ) -> Result<Json<Value>, Problem> {
-    caller.must("moderate")?;
-    if body.decision == Kind::Override {
-        caller.must("operate")?;
-    }
+    caller.must(if body.decision == Kind::Override { "operate" } else { "moderate" })?;
     let escalation = find(&app, &caller, &id).await?;
     let decided = || {
         let by = escalation.resolved_by.as_deref().unwrap_or("someone");

@@ -13,7 +13,7 @@ pub struct Section {
     /// Stop before sending and record what would have been sent.
     pub dry_run: bool,
     /// How long the outlet `files` may take for one post.
-    #[serde(with = "fleet::config::duration")]
+    #[serde(with = "fleet::config::period")]
     pub timeout: Duration,
     /// The outlet of steps that name none (`with: { outlet: … }`).
     pub outlet: String,
@@ -46,7 +46,7 @@ pub(crate) const FILES: &str = "files";
 #[serde(deny_unknown_fields, default)]
 pub struct OutletSection {
     /// How long it may take for one post.
-    #[serde(with = "fleet::config::duration")]
+    #[serde(with = "fleet::config::period")]
     pub timeout: Duration,
     /// Posts a minute of one publisher process, at most; 0 for as fast as it goes.
     pub per_minute: u32,

@@ -146,25 +146,34 @@ fn jobs(metrics: &str, outcome: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn a_worker_told_to_stop_drains_and_exits_with_success() {
-    let mut fleet = Fleet::with(&["etl"]).await;
-    fleet.add(events(200)).await;
-    eventually("some are done", async || {
-        fleet.record.run_counts(None).await.is_ok_and(|counts| !counts.is_empty())
+async fn a_worker_told_to_stop_finishes_what_it_can_gives_the_rest_back_at_once_and_exits_with_success() {
+    let mut fleet = Fleet::with(&[]).await;
+    fleet.start_with("etl", &["worker.grace=2s"], &ARMED).await;
+    let long = (100..103).map(|n| rogue(&format!("long-{n}"), n, "100s"));
+    fleet.add((0..20).map(|n| rogue(&format!("short-{n}"), n, "500ms")).chain(long)).await;
+    let pending = async || {
+        let consumers = fleet.streams.consumers("etl", 0).await.unwrap_or_default();
+        consumers.iter().map(|consumer| (consumer.name.clone(), consumer.pending)).collect::<Vec<_>>()
+    };
+    eventually("it holds all of them", async || {
+        pending().await.iter().map(|(_, held)| held).sum::<u64>() == 23
     })
     .await;
-    fleet.signal("etl", Signal::SIGTERM);
     let (_, etl) = &mut fleet.workers[1];
+    etl.signal(Signal::SIGTERM);
     let status = etl.wait(END).await.expect("it ends in its grace period");
     assert_eq!(status.code(), Some(0), "{}", etl.log());
-    let consumers = fleet.streams.consumers("etl", 0).await.unwrap();
-    assert!(
-        consumers.iter().all(|consumer| consumer.pending == 0 || consumer.name == "given-back"),
-        "{consumers:?}"
-    );
-    fleet.start("etl").await;
-    eventually("the next one does the rest", async || {
-        fleet.runs().await.iter().filter(|r| r.step == "embedding").count() == 200
+    let pending = async || {
+        let consumers = fleet.streams.consumers("etl", 0).await.unwrap_or_default();
+        consumers.iter().map(|consumer| (consumer.name.clone(), consumer.pending)).collect::<Vec<_>>()
+    };
+    assert_eq!(pending().await, [("given-back".to_owned(), 3)], "what it could not finish");
+    assert_eq!(fleet.runs().await.iter().filter(|run| run.step == "embedding").count(), 20);
+    // The next one takes them over without waiting for anything to be silent.
+    fleet.start_with("etl", &["worker.takeover_after=1h"], &ARMED).await;
+    eventually("the next one holds them", async || {
+        let consumers = fleet.streams.consumers("etl", 0).await.unwrap_or_default();
+        consumers.iter().any(|consumer| consumer.name != "given-back" && consumer.pending == 3)
     })
     .await;
 }

@@ -88,6 +88,10 @@ impl Settings {
             {
                 let path = format!("{}.{}", section.to_lowercase(), key.to_lowercase().replace("__", "."));
                 tree.set(&path, value, name);
+            } else if let Some(meant) = misspelt(name) {
+                return Err(Fault::usage(format!(
+                    "{name}: did you mean `{meant}`? Two underscores part section and key"
+                )));
             }
         }
         for (path, value, flag) in [
@@ -167,6 +171,17 @@ impl Settings {
             }),
         }
     }
+}
+
+/// The variable that was meant by one that begins with a section's name and is none: `TIDEMILL_REDIS_URL`.
+fn misspelt(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("TIDEMILL_")?;
+    let (section, key) = rest.split_once('_')?;
+    let known = SHARED_SECTIONS.iter().chain(&PROCESS_SECTIONS);
+    known
+        .into_iter()
+        .any(|known| known.eq_ignore_ascii_case(section))
+        .then(|| format!("TIDEMILL_{section}__{key}"))
 }
 
 fn shown(path: &str, value: &Value) -> String {
@@ -316,6 +331,13 @@ mod tests {
         let message = settings("worker:\n  group: 1\nworker:\n  group: 2\n", &[], &[]).unwrap_err().message;
         assert!(message.contains("t.yaml") && message.contains("worker"), "{message}");
         assert!(message.contains('3') && message.contains("duplicate"), "{message}");
+    }
+
+    #[test]
+    fn a_variable_with_one_underscore_is_refused_and_one_that_means_something_else_is_left_alone() {
+        let message = settings("{}\n", &[("TIDEMILL_REDIS_URL", "redis://x")], &[]).unwrap_err().message;
+        assert!(message.contains("TIDEMILL_REDIS__URL"), "{message}");
+        assert!(settings("{}\n", &[("TIDEMILL_TOKEN", "x"), ("TIDEMILL_URL", "y")], &[]).is_ok());
     }
 
     #[test]
