@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Checks the dependency rule of ARCHITECTURE.md with `cargo tree`:
 #
-#   model ← rails ← (streams, record) ← fleet ← worker binaries; text, vectors, outlets and feeds on model alone; no worker
-#   binary on another. Only streams knows Redis, only record knows PostgreSQL, model and rails do no I/O.
+#   model ← rails ← (streams, record) ← fleet ← recall ← worker binaries; text, vectors, outlets and feeds on model alone;
+#   no worker binary on another. Only streams knows Redis, only record knows PostgreSQL, model and rails do no I/O.
 #
 # Development dependencies are free. `testkit`, `tests` and `bench` are in no shipped program: what they use is theirs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-libraries="model rails streams record fleet text vectors outlets feeds"
+libraries="model rails streams record fleet recall text vectors outlets feeds"
 workers="gateway planner etl embedding judge publisher"
 faults=0
 
@@ -62,6 +62,7 @@ allowed rails model
 for crate in text vectors outlets feeds; do allowed "$crate" model; done
 for crate in streams record; do allowed "$crate" model rails; done
 allowed fleet model rails streams record
+allowed recall model record fleet vectors
 # shellcheck disable=SC2086
 for crate in $workers; do allowed "$crate" $libraries; done
 # shellcheck disable=SC2086

@@ -51,6 +51,17 @@ pub(crate) enum Command {
         after_help = "Example:\n  tidemill tokens add --name desk --role read --role moderate"
     )]
     Tokens(Tokens),
+    /// Find what was embedded and means much the same as a text
+    #[command(after_help = "Example:\n  tidemill recall 'electric ferries' -k 5")]
+    Recall(Recall),
+    /// Stop a worker type, an outlet or a source for a while; without a name, list what is paused
+    #[command(
+        after_help = "Example:\n  tidemill pause stage publisher --reason 'the site is being moved'\n  tidemill pause outlet blog\n  tidemill pause"
+    )]
+    Pause(Pause),
+    /// End a pause
+    #[command(after_help = "Example:\n  tidemill resume stage publisher")]
+    Resume(Resume),
     /// Look at the ledger of publications, or say what became of an unknown one
     #[command(subcommand, after_help = "Example:\n  tidemill publications settle 0197… --answer delivered")]
     Publications(Publications),
@@ -156,6 +167,17 @@ pub(crate) enum Runs {
     Show {
         /// The run
         run: String,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
+    /// Send an ended run through again, from a step on
+    #[command(after_help = "Example:\n  tidemill runs retry 0197… --from judge")]
+    Retry {
+        /// The run
+        run: String,
+        /// The step to go on from
+        #[arg(long, value_name = "STEP")]
+        from: String,
         #[command(flatten)]
         gateway: Gateway,
     },
@@ -293,6 +315,57 @@ pub(crate) enum Dlq {
         #[command(flatten)]
         database: Database,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Recall {
+    /// The text
+    pub(crate) text: String,
+    /// At most so many
+    #[arg(short, default_value_t = 5)]
+    pub(crate) k: u32,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) gateway: Gateway,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Pausable {
+    /// A worker type, such as publisher: its processes read nothing new
+    Stage,
+    /// An outlet: nothing is sent to it, posts for others go on
+    Outlet,
+    /// A source: it is not polled, and the gateway answers 503 to its events
+    Source,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pause {
+    /// What kind of thing
+    #[arg(requires = "name")]
+    pub(crate) kind: Option<Pausable>,
+    /// Which one
+    pub(crate) name: Option<String>,
+    /// Why, for those who find it paused
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) database: Database,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Resume {
+    /// What kind of thing
+    pub(crate) kind: Pausable,
+    /// Which one
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) database: Database,
 }
 
 /// Which letters are meant

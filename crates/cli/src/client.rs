@@ -109,3 +109,15 @@ impl Client {
         Err(if status.is_server_error() { Fault::unavailable(message) } else { Fault::usage(message) })
     }
 }
+
+/// Percent-encodes what is not plainly safe in a query.
+pub(crate) fn escaped(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                char::from(byte).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}

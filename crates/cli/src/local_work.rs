@@ -1,8 +1,9 @@
 //! Commands that work on the record and the streams themselves.
 
-use fleet::Fault;
+use fleet::config::Overrides;
+use fleet::{Fault, Settings};
 use record::Record;
-use streams::{StreamNames, Streams};
+use streams::Streams;
 
 use crate::args::Database;
 use crate::client::LocalFleet;
@@ -28,7 +29,9 @@ impl Database {
     /// The streams.
     pub(crate) async fn streams(&self) -> Result<Streams, Fault> {
         let url = self.redis_url.clone().or_else(|| self.local().map(|fleet| fleet.redis_url));
-        Ok(Streams::connect(&url.ok_or_else(|| self.missing("redis"))?, StreamNames::default()).await?)
+        // The streams may have other names here.
+        let names = Settings::load(&Overrides::default())?.shared.streams;
+        Ok(Streams::connect(&url.ok_or_else(|| self.missing("redis"))?, names).await?)
     }
 }
 

@@ -11,7 +11,9 @@ mod escalations;
 mod ingest;
 mod local_work;
 mod model_folder;
+mod pause;
 mod publications;
+mod recall;
 mod runs;
 mod table;
 mod tokens;
@@ -77,6 +79,9 @@ async fn run(args: Args) -> Result<(), Fault> {
         Command::Escalations(command) => escalations::run(command).await,
         Command::Why(why) => why::run(why).await,
         Command::Dlq(command) => dlq::run(command).await,
+        Command::Recall(command) => recall::run(command).await,
+        Command::Pause(command) => pause::pause(command).await,
+        Command::Resume(command) => pause::resume(command).await,
         Command::Audit(command) => audit::run(command).await,
         Command::Tokens(command) => tokens::run(command).await,
         Command::Publications(command) => publications::run(command).await,

@@ -4,7 +4,7 @@ use fleet::Fault;
 use serde_json::json;
 
 use crate::args::Runs;
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::{local_work, table};
 
 pub(crate) async fn run(command: Runs) -> Result<(), Fault> {
@@ -13,7 +13,7 @@ pub(crate) async fn run(command: Runs) -> Result<(), Fault> {
             let mut path = format!("/v1/runs?limit={limit}");
             for (name, value) in [("state", state), ("source", source)] {
                 if let Some(value) = value {
-                    path.push_str(&format!("&{name}={}", url_escaped(&value)));
+                    path.push_str(&format!("&{name}={}", client::escaped(&value)));
                 }
             }
             let found = Client::of(&gateway)?.get(&path).await?;
@@ -34,6 +34,11 @@ pub(crate) async fn run(command: Runs) -> Result<(), Fault> {
             let id = local_work::id(&run, "run")?;
             table::json(&Client::of(&gateway)?.get(&format!("/v1/runs/{id}")).await?);
         }
+        Runs::Retry { run, from, gateway } => {
+            let id = local_work::id(&run, "run")?;
+            Client::of(&gateway)?.post(&format!("/v1/runs/{id}/retry"), &json!({ "from": from })).await?;
+            println!("It goes on from {from}.");
+        }
         Runs::Cancel { run, reason, gateway } => {
             let id = local_work::id(&run, "run")?;
             let body = json!({ "reason": reason });
@@ -42,16 +47,4 @@ pub(crate) async fn run(command: Runs) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-/// Percent-encodes what is not plainly safe in a query.
-fn url_escaped(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                char::from(byte).to_string()
-            }
-            other => format!("%{other:02X}"),
-        })
-        .collect()
 }

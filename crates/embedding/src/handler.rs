@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use fleet::{Handler, JobContext, Needs};
 use model::{Claims, EmbeddingRecord, EmbeddingStatus, Failure, NearClaim, Outcome, Report, RunId};
+use recall::config::Section;
 use vectors::{Embedder, Entry, Query, VectorStore};
 
 use crate::batcher::Batcher;
-use crate::config::Section;
 use crate::error::failure;
 
 pub(crate) struct Embedding {

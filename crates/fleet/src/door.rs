@@ -1,7 +1,7 @@
 //! The door: an event, wherever it comes from, becomes a run that serves an intent.
 
 use model::NewEvent;
-use record::{Admission, NewRun, Record};
+use record::{Admission, NewRun, PauseKind, Record};
 
 use crate::{Intents, Process, Workflows, spans};
 
@@ -14,6 +14,9 @@ pub enum DoorError {
     /// No intent serves the event's source. Permanent.
     #[error("no intent serves the source `{0}`")]
     NotServed(String),
+    /// A person paused the source. Transient.
+    #[error("the source `{0}` is paused: `tidemill resume source {0}` ends that")]
+    Paused(String),
     /// The record did not answer, or cannot store the event.
     #[error(transparent)]
     Record(#[from] record::Error),
@@ -58,6 +61,9 @@ impl Door {
         traceparent: Option<&str>,
     ) -> Result<Arrival, DoorError> {
         let source = event.source.as_str();
+        if self.process.pauses.has(PauseKind::Source, source) {
+            return Err(DoorError::Paused(source.to_owned()));
+        }
         let Some(intent) = self.intents.serving(tenant, source).await? else {
             if self.intents.active().await?.is_empty() {
                 return Err(DoorError::NothingRegistered);

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Overrides;
-use crate::{Fault, FaultKind, Metrics, Settings, admin, telemetry};
+use crate::{Fault, FaultKind, Metrics, Pauses, Settings, admin, telemetry};
 
 /// Threads for blocking work, at most: it waits for cores and disks, and each thread keeps the stack it once used.
 const BLOCKING: usize = 32;
@@ -30,6 +30,8 @@ pub struct Process {
     pub streams: Streams,
     /// Its metrics.
     pub metrics: Metrics,
+    /// What people paused.
+    pub pauses: Pauses,
     /// Cancelled when the process should stop.
     pub shutdown: CancellationToken,
     /// This process among those of its type: its name in consumer groups.
@@ -118,12 +120,14 @@ where
     record.check().await?;
     let streams = Streams::connect(&shared.redis.url()?, shared.streams.clone()).await?;
     let consumer = consumer(name);
+    let shutdown = CancellationToken::new();
     let process = Process {
         settings,
+        pauses: Pauses::follow(record.clone(), shutdown.clone()).await?,
         record,
         streams,
         metrics: Metrics::new(),
-        shutdown: CancellationToken::new(),
+        shutdown,
         actor: Actor { name: format!("tidemill-{name}"), version: version.to_owned(), id: consumer.clone() },
         consumer,
     };

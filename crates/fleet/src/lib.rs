@@ -16,6 +16,7 @@ mod intents;
 mod jobs;
 mod launch;
 mod metrics;
+mod pauses;
 mod replay;
 pub mod spans;
 mod telemetry;
@@ -30,6 +31,7 @@ pub use intents::Intents;
 pub use jobs::{add_first_jobs, add_job, resume};
 pub use launch::{Process, launch};
 pub use metrics::{JobLabels, Metrics};
+pub use pauses::Pauses;
 pub use replay::{Replayed, Replayer, source_letter};
 
 pub use worker::serve;

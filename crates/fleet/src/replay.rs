@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use model::{Actor, RunId};
 use rails::{Facts, Signal};
-use record::{Advance, DeadLetter, Item, Record, Routed};
+use record::{Advance, DeadLetter, Item, LoadedRun, Record, Routed};
 use streams::Streams;
 
 use crate::{Fault, Workflows, jobs};
@@ -93,19 +93,29 @@ impl Replayer {
     async fn run(&self, run: RunId) -> Result<(), Fault> {
         let moved = || Fault::usage(format!("run {run} is not dead any more"));
         let loaded = self.record.load_one(run, &[]).await?.ok_or_else(moved)?;
+        self.revive(loaded, &Signal::Replay, "replayed").await
+    }
+
+    /// An ended run goes through again from a step on. What it published before is not published twice: the ledger's keys
+    /// stay.
+    ///
+    /// # Errors
+    /// [`Fault`] of kind usage where the run is open, or its workflow has no such step.
+    pub async fn rerun(&self, run: LoadedRun, step: &str) -> Result<(), Fault> {
+        self.revive(run, &Signal::Rerun { step }, "sent_again").await
+    }
+
+    async fn revive(&self, loaded: LoadedRun, signal: &Signal<'_>, what: &'static str) -> Result<(), Fault> {
+        let run = loaded.run;
+        let moved = |why: &dyn std::fmt::Display| Fault::usage(format!("run {run} cannot go on: {why}"));
         let workflow = self.workflows.get(&loaded.pipeline_version).await?;
-        let transition = rails::advance(
-            &workflow,
-            &loaded.standing(),
-            &Signal::Replay,
-            &Default::default(),
-            &Facts::default(),
-        )
-        .map_err(|_| moved())?;
-        let advance = Advance::by(self.actor.clone(), "replayed");
+        let transition =
+            rails::advance(&workflow, &loaded.standing(), signal, &Default::default(), &Facts::default())
+                .map_err(|impossible| moved(&impossible))?;
+        let advance = Advance::by(self.actor.clone(), what);
         let routed = Routed { transition, delay: Duration::ZERO, advance };
         let item = Item { run: loaded, admission: None, claims: model::Claims::default() };
-        self.record.replay(item, routed).await?.ok_or_else(moved)?;
+        self.record.replay(item, routed).await?.ok_or_else(|| moved(&"it moved on in the meantime"))?;
         Ok(jobs::resume(&self.record, &self.streams, &workflow, run).await?)
     }
 

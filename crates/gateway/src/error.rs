@@ -137,7 +137,9 @@ impl From<streams::Error> for Problem {
 impl From<fleet::DoorError> for Problem {
     fn from(error: fleet::DoorError) -> Self {
         match error {
-            fleet::DoorError::NothingRegistered => Self::unavailable(error.to_string()),
+            fleet::DoorError::NothingRegistered | fleet::DoorError::Paused(_) => {
+                Self::unavailable(error.to_string())
+            }
             fleet::DoorError::NotServed(_) => Self::unprocessable(error.to_string()),
             fleet::DoorError::Record(error) => error.into(),
         }

@@ -11,6 +11,7 @@ mod follow;
 mod intake;
 mod letters;
 mod people;
+mod recall;
 mod resolve;
 mod runs;
 
@@ -23,7 +24,7 @@ use fleet::{Door, Fault, Process, Workflows};
 use rails::Policy;
 use text::Languages;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use auth::Tokens;
 use config::Section;
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) door: Door,
     pub(crate) workflows: Workflows,
     pub(crate) intake: Intake,
+    /// Made with the first question.
+    pub(crate) index: OnceCell<::recall::Index>,
     /// Places for those who follow events.
     pub(crate) followers: Arc<Semaphore>,
 }
@@ -82,6 +85,7 @@ fn router(process: Process, config: Section, policy: Policy, languages: Language
         door: Door::new(&process),
         workflows: Workflows::new(process.record.clone()),
         intake: Intake::start(process.clone()),
+        index: OnceCell::new(),
         followers: Arc::new(Semaphore::new(FOLLOWERS)),
         policy,
         languages,
@@ -93,6 +97,7 @@ fn router(process: Process, config: Section, policy: Policy, languages: Language
         .route("/v1/runs", get(runs::list))
         .route("/v1/runs/{id}", get(runs::show))
         .route("/v1/runs/{id}/cancel", post(runs::cancel))
+        .route("/v1/runs/{id}/retry", post(runs::retry))
         .route("/v1/escalations", get(escalations::list))
         .route("/v1/escalations/{id}", get(escalations::show))
         .route("/v1/escalations/{id}/resolve", post(resolve::resolve))
@@ -103,6 +108,7 @@ fn router(process: Process, config: Section, policy: Policy, languages: Language
         .route("/v1/incidents", get(people::incidents))
         .route("/v1/dead-letters", get(letters::list))
         .route("/v1/dead-letters/replay", post(letters::replay))
+        .route("/v1/recall", get(recall::recall))
         .route("/v1/fleet", get(fleet_view::show))
         .fallback(|| async { Problem::not_found("there is no such address; docs/api.md lists them") })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use fleet::{FaultKind, Replayer};
 use model::{RunId, RunState};
 use rails::{Facts, Signal};
 use record::{Cancelled, RunFilter};
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use crate::App;
 use crate::auth::Caller;
 use crate::error::Problem;
-use crate::extract::{OptionalBody, Query, Words};
+use crate::extract::{Body, OptionalBody, Query, Words};
 use crate::people;
 
 /// The longest that a request may wait for a run's end.
@@ -111,6 +112,30 @@ pub(crate) async fn list(
         .map(|(state, count)| (state, json!(count)))
         .collect();
     Ok(Json(json!({ "runs": runs, "next": next, "counts": counts })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RetryBody {
+    from: String,
+}
+
+/// `POST /v1/runs/{id}/retry`: an ended run goes through again from a step on.
+pub(crate) async fn retry(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<RetryBody>,
+) -> Result<Json<Value>, Problem> {
+    caller.must("operate")?;
+    let run = people::load(&app, &caller, run_id(&id)?, &[]).await?;
+    let id = run.run;
+    let replayer = Replayer::new(app.process.record.clone(), app.process.streams.clone(), caller.name());
+    replayer.rerun(run, &body.from).await.map_err(|fault| match fault.kind {
+        FaultKind::Usage => Problem::conflict(fault.message),
+        _ => Problem::unavailable(fault.message),
+    })?;
+    Ok(Json(json!({ "run_id": id, "state": RunState::Running, "step": body.from })))
 }
 
 #[derive(Deserialize, Default)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use feeds::{Entry, Fetched, Fetcher, Limits, Validators};
 use fleet::{Arrival, Door, Fault, Process};
 use model::{Failure, NewEvent};
-use record::{NewDeadLetter, Poll};
+use record::{NewDeadLetter, PauseKind, Poll};
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
@@ -60,7 +60,8 @@ pub(crate) fn check(sources: &[Source]) -> Result<Vec<Polled>, Fault> {
 pub(crate) async fn run(process: Process, sources: Vec<Polled>) {
     let mut polls = JoinSet::new();
     while !process.shutdown.is_cancelled() {
-        for source in &sources {
+        let paused = |source: &&Polled| !process.pauses.has(PauseKind::Source, &source.config.name);
+        for source in sources.iter().filter(paused) {
             match process.record.claim_poll(&source.config.name, source.clock.after(chrono::Utc::now())).await
             {
                 Ok(Some(poll)) => {

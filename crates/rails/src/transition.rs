@@ -90,6 +90,11 @@ pub enum Signal<'a> {
     },
     /// Someone gives a dead run another life.
     Replay,
+    /// Someone sends an ended run through again, from a step on.
+    Rerun {
+        /// The step.
+        step: &'a str,
+    },
 }
 
 /// When the run's next job is due.
@@ -250,7 +255,8 @@ pub fn advance(
         Signal::Replay if at.state == RunState::Dead => {
             return Ok(Transition { attempt: 0, ..Transition::stay(at, RunState::Running, "replayed") });
         }
-        Signal::Cancel { .. } | Signal::Replay => {
+        Signal::Rerun { step } if !at.state.is_open() => return rerun(workflow, at, step),
+        Signal::Cancel { .. } | Signal::Replay | Signal::Rerun { .. } => {
             return Err(Impossible(format!("the run is {}", at.state)));
         }
         _ if at.state != RunState::Running => {
@@ -276,7 +282,25 @@ pub fn advance(
         Signal::EffectRejected { reason } => given_up(workflow, step, at, (*reason).to_owned()),
         Signal::EffectUnknown { reason } => unknown(step, at, reason),
         Signal::DryRun { .. } => Transition::stay(at, RunState::Done, "dry run: stopped before sending"),
-        Signal::Cancel { .. } | Signal::Replay => return Err(Impossible("routed above".to_owned())),
+        Signal::Cancel { .. } | Signal::Replay | Signal::Rerun { .. } => {
+            return Err(Impossible("routed above".to_owned()));
+        }
+    })
+}
+
+/// An ended run goes on from a step. From an earlier one its content is a draft again: what was approved then is approved
+/// anew, or not at all.
+fn rerun(workflow: &Workflow, at: &Standing<'_>, step: &str) -> Result<Transition, Impossible> {
+    if workflow.step(step).is_none() {
+        let known: Vec<&str> = workflow.steps().map(|step| step.id.as_str()).collect();
+        return Err(Impossible(format!("its workflow has no step `{step}`; it has {}", known.join(", "))));
+    }
+    let lifecycle = if step == at.step { at.lifecycle } else { Lifecycle::Draft };
+    Ok(Transition {
+        lifecycle,
+        step: step.to_owned(),
+        attempt: 0,
+        ..Transition::stay(at, RunState::Running, format!("sent through again from {step}"))
     })
 }
 

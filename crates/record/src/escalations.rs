@@ -211,7 +211,7 @@ impl Record {
         Ok(Cancelled::Done)
     }
 
-    /// Commits the return of a dead run to life; `None` where it moved on.
+    /// Commits the return of an ended run to life; `None` where it moved on.
     ///
     /// # Errors
     /// [`Error::Sql`].

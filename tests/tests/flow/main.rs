@@ -10,6 +10,7 @@ mod effects;
 mod fleet;
 mod letters;
 mod misbehaviour;
+mod operators;
 mod outages;
 mod outlets;
 mod record_guards;

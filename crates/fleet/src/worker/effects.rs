@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::{Effect, EffectResult, Failure, Known, Outcome, Report, RetryClass};
 use rails::{Facts, Signal};
-use record::{Advance, Claim, Claimed, Item, Publication, PublicationState, Routed};
+use record::{Advance, Claim, Claimed, Item, PauseKind, Publication, PublicationState, Routed};
 use tokio::time::Instant;
 
 use super::commit::{Happening, Pending, lost, won};
@@ -17,6 +17,9 @@ use crate::{Handler, JobContext, brain};
 /// What the ledger's deadline leaves beyond the effect's own timeout.
 const MARGIN: Duration = Duration::from_secs(5);
 
+/// How long a post waits before it is looked again whether its outlet is paused still.
+const PAUSED: Duration = Duration::from_secs(10);
+
 /// Claims a planned effect, performs it and settles it.
 pub(crate) async fn carry_out<H: Handler>(
     engine: &Arc<Engine<H>>,
@@ -27,6 +30,10 @@ pub(crate) async fn carry_out<H: Handler>(
 ) {
     if effect.dry_run {
         return engine.finish(work, Happening::DryRun(report));
+    }
+    if engine.process.pauses.has(PauseKind::Outlet, &effect.outlet) {
+        let reason = format!("{} is paused", effect.outlet);
+        return postpone(engine, work, reason, PAUSED);
     }
     let deadline = effect.timeout + MARGIN;
     let started = Instant::now();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use record::PauseKind;
 use streams::Delivery;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -44,6 +45,7 @@ pub(crate) async fn read<H: Handler>(engine: Arc<Engine<H>>, lane: usize) {
 /// for entries keeps its slots, and must leave some to the others.
 async fn free_slots<H: Handler>(engine: &Engine<H>) -> Vec<OwnedSemaphorePermit> {
     engine.breaker.closed().await;
+    engine.process.pauses.lifted(PauseKind::Stage, H::WORKER).await;
     watch::downstream_has_room(engine).await;
     let share = (engine.config().concurrency / engine.lanes.len()).clamp(1, READ);
     let mut slots = Vec::with_capacity(share);

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use record::PauseKind;
+
 use super::Engine;
 use crate::Handler;
 
@@ -69,7 +71,8 @@ pub(crate) async fn measure<H: Handler>(engine: Arc<Engine<H>>) {
     loop {
         ticks.tick().await;
         metrics.held.get_or_create(&labels).set(i64::try_from(engine.held.len()).unwrap_or(i64::MAX));
-        metrics.paused.get_or_create(&labels).set(i64::from(engine.breaker.is_open()));
+        let paused = engine.breaker.is_open() || engine.process.pauses.has(PauseKind::Stage, H::WORKER);
+        metrics.paused.get_or_create(&labels).set(i64::from(paused));
         match engine.process.streams.backlog(H::WORKER).await {
             Ok(backlog) => {
                 let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use record::{EmbeddingCursor, Record};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use vectors::{Entry, VectorStore};
 
@@ -18,11 +19,20 @@ pub(crate) struct Feed {
     model: String,
     max_age: Duration,
     cursor: EmbeddingCursor,
+    caught_up: watch::Sender<bool>,
 }
 
 impl Feed {
-    pub(crate) fn new(record: Record, store: Arc<dyn VectorStore>, model: &str, max_age: Duration) -> Self {
-        Self { record, store, model: model.to_owned(), max_age, cursor: EmbeddingCursor::default() }
+    /// A feed, and whether it has read everything once.
+    pub(crate) fn new(
+        record: Record,
+        store: Arc<dyn VectorStore>,
+        model: &str,
+        max_age: Duration,
+    ) -> (Self, watch::Receiver<bool>) {
+        let (caught_up, receiver) = watch::channel(false);
+        let cursor = EmbeddingCursor::default();
+        (Self { record, store, model: model.to_owned(), max_age, cursor, caught_up }, receiver)
     }
 
     /// Follows the record until the process stops. Trouble is logged and tried again.
@@ -30,7 +40,7 @@ impl Feed {
         while !shutdown.is_cancelled() {
             match self.catch_up().await {
                 Ok(page) if page == PAGE => continue,
-                Ok(_) => {}
+                Ok(_) => drop(self.caught_up.send_replace(true)),
                 Err(error) => tracing::warn!(error, "the vectors of other processes could not be read"),
             }
             tokio::select! {

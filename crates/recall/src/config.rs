@@ -1,4 +1,4 @@
-//! The section `embedding`.
+//! The section `embedding`, which the embedder and the gateway share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
