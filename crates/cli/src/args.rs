@@ -54,6 +54,26 @@ pub(crate) enum Command {
     /// Find what was embedded and means much the same as a text
     #[command(after_help = "Example:\n  tidemill recall 'electric ferries' -k 5")]
     Recall(Recall),
+    /// Print what passes a stage, as it passes
+    #[command(
+        after_help = "Example:\n  tidemill tap judge --type io.tidemill.run.escalated\n  tidemill tap --run 0197… --json"
+    )]
+    Tap(Tap),
+    /// Watch stages, backlogs, rates and processes live; q ends it
+    #[command(after_help = "Example:\n  tidemill top")]
+    Top(Top),
+    /// Look at everything that a fleet needs, and say what is wrong or stuck and what to do
+    #[command(after_help = "Example:\n  tidemill doctor\n\nEnds with 69 where a check fails.")]
+    Doctor(Doctor),
+    /// Remove runs that ended long ago, with everything that only they refer to
+    #[command(after_help = "Example:\n  tidemill prune --older-than 90d --dry-run")]
+    Prune(Prune),
+    /// Print completions for a shell
+    #[command(after_help = "Example:\n  tidemill completions bash > /etc/bash_completion.d/tidemill")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Stop a worker type, an outlet or a source for a while; without a name, list what is paused
     #[command(
         after_help = "Example:\n  tidemill pause stage publisher --reason 'the site is being moved'\n  tidemill pause outlet blog\n  tidemill pause"
@@ -329,6 +349,59 @@ pub(crate) struct Recall {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) gateway: Gateway,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Tap {
+    /// Only what happens at this step [default: every step]
+    pub(crate) stage: Option<String>,
+    /// Only events of this type; docs/events.md lists them
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    /// Only of this run
+    #[arg(long)]
+    pub(crate) run: Option<String>,
+    /// Only what contains this
+    #[arg(long)]
+    pub(crate) text: Option<String>,
+    /// End after so many [default: Ctrl-C ends it]
+    #[arg(long)]
+    pub(crate) count: Option<u64>,
+    /// Whole events, one a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) gateway: Gateway,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Top {
+    /// Print one picture and end
+    #[arg(long)]
+    pub(crate) once: bool,
+    #[command(flatten)]
+    pub(crate) gateway: Gateway,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) database: Database,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Prune {
+    /// How long ago they must have ended, such as 90d
+    #[arg(long, value_name = "AGE")]
+    pub(crate) older_than: String,
+    /// Only count what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) database: Database,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -28,6 +28,9 @@ impl LocalFleet {
     }
 }
 
+/// The longest that one connection is followed.
+const FOLLOWED: Duration = Duration::from_secs(24 * 3600);
+
 /// A client of one gateway.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
@@ -81,6 +84,19 @@ impl Client {
         }
     }
 
+    /// Follows server-sent events from after the id `after`, or from now on.
+    pub(crate) async fn follow(&self, path: &str, after: Option<&str>) -> Result<Following, Fault> {
+        let mut request = self.request(Method::GET, path).timeout(FOLLOWED);
+        if let Some(after) = after {
+            request = request.header("last-event-id", after);
+        }
+        let response = request.send().await.map_err(|e| self.unreachable(&e))?;
+        if !response.status().is_success() {
+            return Err(Self::read(response).await.err().unwrap_or_else(|| Fault::bug("no answer")));
+        }
+        Ok(Following { response, unread: Vec::new() })
+    }
+
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
     }
@@ -107,6 +123,40 @@ impl Client {
             }
         }
         Err(if status.is_server_error() { Fault::unavailable(message) } else { Fault::usage(message) })
+    }
+}
+
+/// Events that come as they happen.
+#[derive(Debug)]
+pub(crate) struct Following {
+    response: reqwest::Response,
+    unread: Vec<u8>,
+}
+
+impl Following {
+    /// The next event with its id; `None` where the connection ended.
+    pub(crate) async fn next(&mut self) -> Option<(Option<String>, Value)> {
+        let (mut id, mut data) = (None, String::new());
+        loop {
+            while let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
+                let line = String::from_utf8_lossy(&self.unread[..end]).trim_end().to_owned();
+                self.unread.drain(..=end);
+                if let Some(value) = line.strip_prefix("id:") {
+                    id = Some(value.trim().to_owned());
+                } else if let Some(value) = line.strip_prefix("data:") {
+                    data.push_str(value);
+                } else if line.is_empty() && !data.is_empty() {
+                    if let Ok(event) = serde_json::from_str(&data) {
+                        return Some((id, event));
+                    }
+                    data.clear();
+                }
+            }
+            match self.response.chunk().await {
+                Ok(Some(more)) => self.unread.extend_from_slice(&more),
+                Ok(None) | Err(_) => return None,
+            }
+        }
     }
 }
 

@@ -7,23 +7,27 @@ mod client;
 mod config;
 mod demo;
 mod dlq;
+mod doctor;
 mod escalations;
 mod ingest;
 mod local_work;
 mod model_folder;
 mod pause;
+mod prune;
 mod publications;
 mod recall;
 mod runs;
 mod table;
+mod tap;
 mod tokens;
+mod top;
 mod up;
 mod why;
 
 use std::process::ExitCode;
 
 use args::{Args, Command};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use fleet::{Fault, FaultKind};
 
 /// `println!` panics where nobody reads any more, as in `tidemill runs list | head -1`: that is the end, and no fault.
@@ -79,6 +83,14 @@ async fn run(args: Args) -> Result<(), Fault> {
         Command::Escalations(command) => escalations::run(command).await,
         Command::Why(why) => why::run(why).await,
         Command::Dlq(command) => dlq::run(command).await,
+        Command::Tap(tap) => tap::run(tap).await,
+        Command::Top(top) => top::run(top).await,
+        Command::Doctor(doctor) => doctor::run(doctor).await,
+        Command::Prune(prune) => prune::run(prune).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "tidemill", &mut std::io::stdout());
+            Ok(())
+        }
         Command::Recall(command) => recall::run(command).await,
         Command::Pause(command) => pause::pause(command).await,
         Command::Resume(command) => pause::resume(command).await,

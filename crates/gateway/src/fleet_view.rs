@@ -27,6 +27,7 @@ pub(crate) async fn show(State(app): State<App>, caller: Caller) -> Result<Json<
             "worker": stream.worker,
             "stream": format!("{}:{}", stream.base, stream.kind),
             "backlog": backlog.stream,
+            "added": streams.entries_added(stream.worker).await?,
             "retries": backlog.retry,
             "dead_letters": backlog.dead_letters,
             "oldest_ms": backlog.oldest_ms,
@@ -41,5 +42,6 @@ pub(crate) async fn show(State(app): State<App>, caller: Caller) -> Result<Json<
         .into_iter()
         .map(|(state, count)| (state, json!(count)))
         .collect();
-    Ok(Json(json!({ "streams": shown, "runs": counts })))
+    let pauses = app.process.record.pauses().await?;
+    Ok(Json(json!({ "streams": shown, "runs": counts, "pauses": pauses })))
 }

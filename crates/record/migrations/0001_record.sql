@@ -194,7 +194,8 @@ CREATE INDEX incidents_by_tenant ON incidents (tenant, incident_id);
 
 CREATE TABLE approvals (
     approval_id    uuid PRIMARY KEY,
-    run_id         uuid NOT NULL REFERENCES runs,
+    -- No foreign key: an approval stays with its publication when the run is pruned.
+    run_id         uuid NOT NULL,
     content_sha256 bytea NOT NULL CHECK (length(content_sha256) = 32),
     basis          text NOT NULL CHECK (basis IN ('rule', 'person', 'override')),
     rule           text NOT NULL,

@@ -3,8 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{Connection, Row};
 
 use crate::Error;
 
@@ -15,6 +15,21 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// The schema version that this build reads and writes.
 pub const SCHEMA_VERSION: i64 = 2;
+
+/// What PostgreSQL says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// Its version.
+    pub version: String,
+    /// Whether it waits for the disk.
+    pub fsync: bool,
+    /// What a commit waits for.
+    pub synchronous_commit: String,
+    /// Its clock.
+    pub now: chrono::DateTime<chrono::Utc>,
+    /// The size of the database, in bytes.
+    pub bytes: u64,
+}
 
 /// The record: a handle that is cheap to clone.
 #[derive(Debug, Clone)]
@@ -98,6 +113,28 @@ impl Record {
             )));
         }
         Ok(())
+    }
+
+    /// What the server says of itself.
+    ///
+    /// # Errors
+    /// [`Error::Sql`], unavailable.
+    pub async fn server(&self) -> Result<ServerInfo, Error> {
+        let row = sqlx::query(
+            "SELECT current_setting('server_version') AS version, current_setting('fsync') AS fsync,
+                    current_setting('synchronous_commit') AS synchronous_commit, clock_timestamp() AS now,
+                    pg_database_size(current_database()) AS bytes",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(Error::sql("the look at the server"))?;
+        Ok(ServerInfo {
+            version: row.get("version"),
+            fsync: row.get::<&str, _>("fsync") == "on",
+            synchronous_commit: row.get("synchronous_commit"),
+            now: row.get("now"),
+            bytes: row.get::<i64, _>("bytes").unsigned_abs(),
+        })
     }
 
     /// Whether the record answers.

@@ -19,6 +19,7 @@ mod leases;
 mod load;
 mod pauses;
 mod provenance;
+mod prune;
 mod publications;
 mod reconcile;
 mod relay;
@@ -30,7 +31,7 @@ mod workflows;
 
 pub use admission::{Admission, Admitted, NewRun};
 pub use advance::{Advance, Item, Route, Routed, Verdict};
-pub use connect::{Record, SCHEMA_VERSION};
+pub use connect::{Record, SCHEMA_VERSION, ServerInfo};
 pub use dead_letters::{
     DeadLetter, LetterFilter, NewDeadLetter, decode_entry, encode_entry, error_fingerprint,
     upstream_request_id,
@@ -44,6 +45,7 @@ pub use leases::Lease;
 pub use load::LoadedRun;
 pub use pauses::{Pause, PauseKind};
 pub use provenance::{ProvenanceEntry, trace_id};
+pub use prune::Pruned;
 pub use publications::{Claim, Claimed, Publication, PublicationState, publication_key};
 pub use reconcile::{OutstandingRun, RunningCount};
 pub use relay::{LogCursor, LoggedLink};

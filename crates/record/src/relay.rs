@@ -6,6 +6,9 @@ use uuid::Uuid;
 
 use crate::{Error, Record};
 
+/// Transactions looked at together. Each group of jobs is one.
+const WINDOW: i64 = 64;
+
 /// Where a follower of the log stands. Starts at the default; grows with every page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogCursor {
@@ -78,11 +81,34 @@ impl Record {
     /// # Errors
     /// [`Error::Sql`].
     pub async fn log_after(&self, cursor: &mut LogCursor, limit: i64) -> Result<Vec<LoggedLink>, Error> {
+        let settled: i64 = sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(Error::sql("the end of the log"))?;
+        // A window of transactions at a time: the whole rest would be read and sorted for each page of it.
+        while cursor.xid < settled {
+            let end = settled.min(cursor.xid.saturating_add(WINDOW));
+            let links = self.window(cursor, end, limit).await?;
+            if !links.is_empty() {
+                return Ok(links);
+            }
+            let next: Option<i64> =
+                sqlx::query_scalar("SELECT min(xid) FROM provenance_log WHERE xid >= $1 AND xid < $2")
+                    .bind(end)
+                    .bind(settled)
+                    .fetch_one(&self.pool)
+                    .await
+                    .map_err(Error::sql("the next of the log"))?;
+            *cursor = LogCursor { xid: next.unwrap_or(settled), ..LogCursor::default() };
+        }
+        Ok(Vec::new())
+    }
+
+    async fn window(&self, cursor: &mut LogCursor, end: i64, limit: i64) -> Result<Vec<LoggedLink>, Error> {
         let rows = sqlx::query(
             "SELECT p.run_id, p.branch, p.pos, p.body, p.xid, r.tenant
              FROM provenance_log p JOIN runs r USING (run_id)
-             WHERE p.xid >= $1 AND (p.xid, p.run_id, p.branch, p.pos) > ($1, $2, $3, $4)
-               AND p.xid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+             WHERE p.xid >= $1 AND p.xid < $6 AND (p.xid, p.run_id, p.branch, p.pos) > ($1, $2, $3, $4)
              ORDER BY p.xid, p.run_id, p.branch, p.pos LIMIT $5",
         )
         .bind(cursor.xid)
@@ -90,6 +116,7 @@ impl Record {
         .bind(cursor.branch)
         .bind(cursor.pos)
         .bind(limit)
+        .bind(end)
         .fetch_all(&self.pool)
         .await
         .map_err(Error::sql("the log after a cursor"))?;

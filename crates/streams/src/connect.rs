@@ -20,6 +20,23 @@ const POOLED: usize = 4;
 /// The oldest Redis with the stream commands and script flags that are used here, bugs mended.
 const OLDEST: (u32, u32, u32) = (7, 0, 5);
 
+/// What Redis says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// Its version.
+    pub version: String,
+    /// What it does when it is full.
+    pub eviction: String,
+    /// Whether it logs every write.
+    pub appendonly: bool,
+    /// Memory in use, in bytes.
+    pub used_memory: u64,
+    /// The most it may use, in bytes; 0 for no limit.
+    pub max_memory: u64,
+    /// Its clock, in milliseconds since 1970.
+    pub now_ms: i64,
+}
+
 /// The streams: a handle that is cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Streams {
@@ -81,31 +98,46 @@ impl Streams {
     }
 
     async fn check(&self) -> Result<(), Error> {
-        let mut connection = self.connection("the check of its version").await?;
-        let info: String = redis::cmd("INFO")
-            .query_async(&mut connection)
-            .await
-            .map_err(Error::redis("the check of its version"))?;
-        let field = |name: &str| {
-            info.lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-                .unwrap_or_default()
-                .trim()
-                .to_owned()
-        };
-        let version = field("redis_version");
-        if parsed(&version) < OLDEST {
+        let server = self.server().await?;
+        if parsed(&server.version) < OLDEST {
             return Err(Error::Unfit(format!(
-                "Redis is version {version}; Tidemill needs 7.0.5 or newer: upgrade the server"
+                "Redis is version {}; Tidemill needs 7.0.5 or newer: upgrade the server",
+                server.version
             )));
         }
-        let policy = field("maxmemory_policy");
-        if policy != "noeviction" {
+        if server.eviction != "noeviction" {
             return Err(Error::Unfit(format!(
-                "Redis evicts keys when it is full (maxmemory-policy {policy}), which would lose jobs: run `CONFIG SET maxmemory-policy noeviction`"
+                "Redis evicts keys when it is full (maxmemory-policy {}), which would lose jobs: run `CONFIG SET maxmemory-policy noeviction`",
+                server.eviction
             )));
         }
         Ok(())
+    }
+
+    /// What the server says of itself.
+    ///
+    /// # Errors
+    /// [`Error::Connection`], [`Error::Redis`]: unavailable.
+    pub async fn server(&self) -> Result<ServerInfo, Error> {
+        let doing = "the check of its version";
+        let mut connection = self.connection(doing).await?;
+        let info: String =
+            redis::cmd("INFO").query_async(&mut connection).await.map_err(Error::redis(doing))?;
+        let (seconds, micros): (i64, i64) =
+            redis::cmd("TIME").query_async(&mut connection).await.map_err(Error::redis(doing))?;
+        let field = |name: &str| {
+            let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            value.unwrap_or_default().trim().to_owned()
+        };
+        let bytes = |name: &str| field(name).parse().unwrap_or(0);
+        Ok(ServerInfo {
+            version: field("redis_version"),
+            eviction: field("maxmemory_policy"),
+            appendonly: field("aof_enabled") == "1",
+            used_memory: bytes("used_memory"),
+            max_memory: bytes("maxmemory"),
+            now_ms: seconds * 1000 + micros / 1000,
+        })
     }
 
     /// Whether Redis answers.

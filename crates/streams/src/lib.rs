@@ -16,7 +16,7 @@ mod reader;
 mod script;
 mod survey;
 
-pub use connect::Streams;
+pub use connect::{ServerInfo, Streams};
 pub use entry::{Delivery, EntryId};
 pub use error::Error;
 pub use feeds::{Tail, Tailed};

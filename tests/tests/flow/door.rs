@@ -25,6 +25,11 @@ impl Desk {
         Self { http, url: fleet.gateway().await, token }
     }
 
+    /// What the command line needs to know of the gateway.
+    pub(crate) fn flags(&self) -> [&str; 4] {
+        ["--url", &self.url, "--token", &self.token]
+    }
+
     pub(crate) async fn send(
         &self,
         method: &str,

@@ -135,3 +135,101 @@ async fn recall_finds_what_was_embedded_for_its_tenant_alone() {
     let feeder = Desk::of(&fleet, "default", &["ingest"]).await;
     assert_eq!(feeder.get("/v1/recall?q=x").await.0, StatusCode::FORBIDDEN);
 }
+
+/// Runs a command of the CLI against the fleet's gateway.
+async fn at_the_desk(desk: &Desk, arguments: &[&str]) -> (Option<i32>, String) {
+    let run = Command::new(binary("tidemill")).args(arguments).args(desk.flags()).output();
+    let Output { status, stdout, stderr } = run.await.unwrap();
+    (status.code(), [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat())
+}
+
+#[tokio::test]
+async fn the_doctor_names_what_is_wrong_or_stuck_and_the_remedy() {
+    let mut fleet = Fleet::with(&["etl", "embedding", "judge"]).await;
+    fleet.add(events(2)).await;
+    eventually("both wait for a publisher", async || {
+        fleet.streams.backlog("publisher").await.is_ok_and(|backlog| backlog.stream == 2)
+    })
+    .await;
+    let (code, said) = tidemill(&fleet, &["doctor"]).await;
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains("nobody works on it") && said.contains("start tidemill-publisher"), "{said}");
+    fleet.start("publisher").await;
+    fleet.settled(2).await;
+    tidemill(&fleet, &["pause", "outlet", "blog", "--reason", "it moves"]).await;
+    let (code, said) = tidemill(&fleet, &["doctor", "--json"]).await;
+    let findings: Vec<serde_json::Value> =
+        serde_json::from_str(said.split("tidemill:").next().unwrap()).unwrap();
+    let failed: Vec<_> = findings.iter().filter(|one| one["verdict"] == "failure").collect();
+    // The tests' PostgreSQL does not wait for the disk, which no fleet may do.
+    assert_eq!((code, failed.len()), (Some(69), 1), "{said}");
+    assert_eq!(failed[0]["check"], "PostgreSQL fsync", "{said}");
+    let of = |check: &str| findings.iter().find(|one| one["check"] == check).unwrap();
+    for check in ["PostgreSQL", "Redis", "schema", "intents", "clock of Redis", "publisher", "dead letters"] {
+        assert_eq!(of(check)["verdict"], "ok", "{said}");
+    }
+    assert_eq!(of("pause")["remedy"], "`tidemill resume outlet blog`", "{said}");
+}
+
+#[tokio::test]
+async fn pruning_takes_ended_runs_and_leaves_what_must_be_accounted_for() {
+    let mut fleet = Fleet::with(&["gateway", "etl", "embedding", "judge", "publisher"]).await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let (_, payload) = event(1);
+    let sent = json!({ "source": "s", "request_id": "one", "payload": payload });
+    let (_, first) = desk.post("/v1/events", sent.clone()).await;
+    fleet.settled(1).await;
+    fleet.signal("judge", local::Signal::SIGSTOP);
+    fleet.add(events(5).split_off(2)).await;
+    eventually("three are on their way", async || fleet.runs().await.len() == 4).await;
+    let (_, none) = tidemill(&fleet, &["prune", "--older-than", "1h"]).await;
+    assert!(none.contains("Gone: 0 runs"), "{none}");
+    let (_, planned) = tidemill(&fleet, &["prune", "--older-than", "0s", "--dry-run"]).await;
+    assert!(planned.contains("Would go: 1 runs with 1 events"), "{planned}");
+    assert_eq!(fleet.runs().await.len(), 4, "a dry run removes nothing");
+    let (code, gone) = tidemill(&fleet, &["prune", "--older-than", "0s"]).await;
+    assert_eq!(code, Some(0), "{gone}");
+    assert!(gone.contains("Gone: 1 runs with 1 events"), "{gone}");
+    assert_eq!(fleet.runs().await.len(), 3, "what is open stays");
+    fleet.signal("judge", local::Signal::SIGCONT);
+    let runs = fleet.settled(3).await;
+    assert!(runs.iter().all(|run| run.state == "published"), "{runs:?}");
+    let rows = fleet.record.publications(None, 10).await.unwrap();
+    assert_eq!(rows.len(), 4, "the ledger keeps all");
+    let (status, again) = desk.post("/v1/events", sent).await;
+    assert_eq!((status, &again["created"]), (StatusCode::ACCEPTED, &json!(false)), "{again}");
+    assert_eq!(again["run_id"], first["run_id"], "an old event sent again is known");
+    assert_eq!(fleet.record.verify(None).await.unwrap().broken, []);
+    assert_eq!(tidemill(&fleet, &["prune", "--older-than", "soon"]).await.0, Some(64));
+}
+
+#[tokio::test]
+async fn what_passes_can_be_tapped_and_seen_at_a_glance() {
+    let fleet = Fleet::with(&["gateway", "etl", "embedding", "judge", "publisher"]).await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let tapped = async {
+        let kind = ["--type", "io.tidemill.run.done"];
+        at_the_desk(&desk, &["tap", "judge", kind[0], kind[1], "--count", "3"]).await
+    };
+    // The tap shows what happens from now on, so events are added until it has seen enough.
+    let fed = async {
+        for number in 0.. {
+            fleet.add([event(number)]).await;
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    };
+    let (code, said) = tokio::select! {
+        tapped = tapped => tapped,
+        () = fed => unreachable!("it never ends"),
+    };
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.lines().count() == 3 && said.lines().all(|line| line.contains("judge")), "{said}");
+    let (code, said) = at_the_desk(&desk, &["top", "--once"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        ["etl", "embedding", "judge", "publisher", "published"].iter().all(|word| said.contains(word)),
+        "{said}"
+    );
+    let completions = Command::new(binary("tidemill")).args(["completions", "bash"]).output().await.unwrap();
+    assert!(String::from_utf8(completions.stdout).unwrap().contains("_tidemill"));
+}

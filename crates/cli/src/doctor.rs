@@ -1,0 +1,296 @@
+//! `tidemill doctor`: looks at everything that a fleet needs, says what is wrong or stuck, and what to do about it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use fleet::config::Overrides;
+use fleet::{Fault, Settings};
+use record::{LetterFilter, Record};
+use serde::Serialize;
+use streams::Streams;
+
+use crate::args::Doctor;
+use crate::table;
+
+/// Clocks further apart than this are told.
+const SKEW: Duration = Duration::from_secs(2);
+/// An entry older than this, with workers there, is told.
+const OLD: Duration = Duration::from_secs(300);
+/// A consumer that was silent for longer is no live process.
+const SILENT_MS: u64 = 30_000;
+/// Less free disk than this is told.
+const FREE: u64 = 1 << 30;
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Ok,
+    Warning,
+    Failure,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: &'static str,
+    verdict: Verdict,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+}
+
+fn ok(check: &'static str, found: impl Into<String>) -> Finding {
+    Finding { check, verdict: Verdict::Ok, found: found.into(), remedy: None }
+}
+
+fn warning(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    Finding { check, verdict: Verdict::Warning, found: found.into(), remedy: Some(remedy.into()) }
+}
+
+fn failure(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    Finding { check, verdict: Verdict::Failure, found: found.into(), remedy: Some(remedy.into()) }
+}
+
+pub(crate) async fn run(doctor: Doctor) -> Result<(), Fault> {
+    let findings = examine(&doctor).await;
+    if doctor.json {
+        table::json(&serde_json::json!(findings));
+    } else {
+        let mut shown = table::table(&["", "check", "found"]);
+        for finding in &findings {
+            let mark = match finding.verdict {
+                Verdict::Ok => "ok",
+                Verdict::Warning => "!",
+                Verdict::Failure => "FAIL",
+            };
+            let remedy = finding.remedy.as_ref().map(|remedy| format!("\n→ {remedy}")).unwrap_or_default();
+            shown.add_row([mark, finding.check, &format!("{}{remedy}", finding.found)]);
+        }
+        println!("{shown}");
+    }
+    match findings.iter().filter(|finding| finding.verdict == Verdict::Failure).count() {
+        0 => Ok(()),
+        failures => Err(Fault::unavailable(format!("{failures} checks failed"))),
+    }
+}
+
+async fn examine(doctor: &Doctor) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let settings = match Settings::load(&Overrides::default()) {
+        Ok(settings) => Some(settings),
+        Err(fault) => {
+            findings.push(failure("configuration", fault.message, "mend the file that is named"));
+            None
+        }
+    };
+    if let Some(settings) = &settings {
+        findings.extend(files(settings));
+    }
+    let (record, streams) = (doctor.database.record().await, doctor.database.streams().await);
+    match &record {
+        Ok(record) => findings.extend(postgres(record).await),
+        Err(fault) => findings.push(failure("PostgreSQL", &fault.message, "start it, or correct its URL")),
+    }
+    match &streams {
+        Ok(streams) => findings.extend(redis(streams).await),
+        Err(fault) => findings.push(failure("Redis", &fault.message, "start it, or correct its URL")),
+    }
+    if let (Ok(record), Ok(streams)) = (&record, &streams) {
+        match stuck(record, streams).await {
+            Ok(found) => findings.extend(found),
+            Err(fault) => findings.push(failure("the flow", fault.message, "run the doctor again")),
+        }
+    }
+    findings
+}
+
+/// The configuration's own files, and the disk.
+fn files(settings: &Settings) -> Vec<Finding> {
+    let mut findings = vec![ok("configuration", "can be read")];
+    findings.push(match settings.shared.policy.read() {
+        Ok(_) if settings.shared.policy.file.is_none() => {
+            warning("policy", "none: nothing is forbidden", "set policy.file")
+        }
+        Ok(_) => ok("policy", "can be read"),
+        Err(fault) => {
+            failure("policy", fault.message, "mend the file: the judge and the gateway do not start")
+        }
+    });
+    if let Ok(section) = settings.section::<recall::config::Section>("embedding") {
+        let folder = &section.model_folder;
+        findings.push(match vectors::model_folder::verify(folder) {
+            Ok(_) => ok("embedding model", format!("whole, in {}", folder.display())),
+            Err(error) => warning(
+                "embedding model",
+                error.to_string(),
+                format!(
+                    "`tidemill model fetch {}`; until then only repeats of words are found",
+                    folder.display()
+                ),
+            ),
+        });
+    }
+    findings.push(disk(Path::new(".")));
+    findings
+}
+
+fn disk(path: &Path) -> Finding {
+    match nix::sys::statvfs::statvfs(path) {
+        Ok(found) => {
+            let free = found.blocks_available() * found.fragment_size();
+            let told = format!("{:.1} GiB free here", free as f64 / f64::from(1 << 30));
+            if free < FREE {
+                warning("disk", told, "make room: a full disk stops Redis and PostgreSQL")
+            } else {
+                ok("disk", told)
+            }
+        }
+        Err(error) => warning("disk", error.to_string(), "look at it by hand"),
+    }
+}
+
+fn clock(check: &'static str, theirs: chrono::DateTime<chrono::Utc>) -> Finding {
+    let apart = (chrono::Utc::now() - theirs).abs().to_std().unwrap_or_default();
+    let told = format!("{:.1} s apart from this machine's", apart.as_secs_f64());
+    if apart > SKEW { warning(check, told, "let NTP set both clocks") } else { ok(check, told) }
+}
+
+async fn postgres(record: &Record) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match record.server().await {
+        Err(error) => return vec![failure("PostgreSQL", error.to_string(), "look at its log")],
+        Ok(server) => {
+            let size = server.bytes / (1 << 20);
+            findings.push(ok("PostgreSQL", format!("version {}, {size} MiB of data", server.version)));
+            if !server.fsync {
+                findings.push(failure(
+                    "PostgreSQL fsync",
+                    "off",
+                    "set fsync = on: a power cut loses what was accepted",
+                ));
+            }
+            findings.push(clock("clock of PostgreSQL", server.now));
+        }
+    }
+    findings.push(match record.check().await {
+        Ok(()) => ok("schema", format!("fits; this build's is {}", record::SCHEMA_VERSION)),
+        Err(error) => failure("schema", error.to_string(), "`tidemill migrate`, with the newest build"),
+    });
+    findings.push(match record.active_intents().await {
+        Ok(intents) if intents.is_empty() => {
+            failure("intents", "none is registered: nothing is taken in", "start a tidemill-planner")
+        }
+        Ok(intents) => ok("intents", format!("{} registered", intents.len())),
+        Err(error) => failure("intents", error.to_string(), "`tidemill migrate`"),
+    });
+    findings
+}
+
+async fn redis(streams: &Streams) -> Vec<Finding> {
+    let server = match streams.server().await {
+        Ok(server) => server,
+        Err(error) => return vec![failure("Redis", error.to_string(), "look at its log")],
+    };
+    let used = server.used_memory / (1 << 20);
+    let mut findings = vec![ok("Redis", format!("version {}, {used} MiB in use", server.version))];
+    if server.max_memory > 0 && server.used_memory > server.max_memory / 10 * 8 {
+        let limit = server.max_memory / (1 << 20);
+        findings.push(warning(
+            "memory of Redis",
+            format!("{used} of {limit} MiB"),
+            "raise maxmemory, or start more of the worker type whose stream is long",
+        ));
+    }
+    if !server.appendonly {
+        findings.push(warning(
+            "Redis appendonly",
+            "off: entries that upstreams add themselves are lost when it restarts",
+            "`CONFIG SET appendonly yes`, and in its configuration file",
+        ));
+    }
+    let now = chrono::DateTime::from_timestamp_millis(server.now_ms).unwrap_or_default();
+    findings.push(clock("clock of Redis", now));
+    findings
+}
+
+/// What waits for somebody, and for whom.
+async fn stuck(record: &Record, streams: &Streams) -> Result<Vec<Finding>, Fault> {
+    let mut findings = Vec::new();
+    let pauses = record.pauses().await?;
+    for pause in &pauses {
+        findings.push(warning(
+            "pause",
+            format!(
+                "{} {} is paused by {}: {}",
+                pause.kind.as_str(),
+                pause.name,
+                pause.paused_by,
+                pause.reason
+            ),
+            format!("`tidemill resume {} {}`", pause.kind.as_str(), pause.name),
+        ));
+    }
+    for stream in streams::WORK_STREAMS {
+        findings.push(stage(streams, stream.worker).await?);
+    }
+    let open = record.open_escalations(None, 1000).await?;
+    let overdue = open.iter().filter(|escalation| escalation.due_at < chrono::Utc::now()).count();
+    findings.push(match (open.len(), overdue) {
+        (0, _) => ok("escalations", "nobody is asked anything"),
+        (asked, 0) => ok("escalations", format!("{asked} wait for a person, none overdue")),
+        (asked, overdue) => warning(
+            "escalations",
+            format!("{asked} wait for a person, {overdue} of them past their due time"),
+            "`tidemill escalations list`",
+        ),
+    });
+    let unknown = record.publications(None, 1000).await?;
+    let unknown = unknown.iter().filter(|row| row.state == record::PublicationState::Unknown).count();
+    findings.push(match unknown {
+        0 => ok("publications", "what became of each is known"),
+        unknown => warning(
+            "publications",
+            format!("of {unknown} nobody knows whether they went out"),
+            "look at the outlet, then `tidemill publications settle`",
+        ),
+    });
+    let letters = record.dead_letters(&LetterFilter::default(), 1000).await?;
+    findings.push(match letters.len() {
+        0 => ok("dead letters", "none waits"),
+        count => warning(
+            "dead letters",
+            format!(
+                "{count}{} wait, the newest: {}",
+                if count == 1000 { " or more" } else { "" },
+                letters[0].reason
+            ),
+            "`tidemill dlq list`, then `dlq replay` or `dlq discard`",
+        ),
+    });
+    Ok(findings)
+}
+
+async fn stage(streams: &Streams, worker: &'static str) -> Result<Finding, Fault> {
+    let backlog = streams.backlog(worker).await?;
+    let mut live = 0;
+    for partition in 0..streams.partitions() {
+        let consumers = streams.consumers(worker, partition).await?;
+        live += consumers.iter().filter(|consumer| consumer.idle_ms < SILENT_MS).count();
+    }
+    let oldest = Duration::from_millis(backlog.oldest_ms);
+    let told = format!(
+        "{} entries, {} to be retried, the oldest {} old; {live} processes",
+        backlog.stream,
+        backlog.retry,
+        humantime::format_duration(Duration::from_secs(oldest.as_secs()))
+    );
+    Ok(if live == 0 {
+        let told = format!("{told}: nobody works on it");
+        failure(worker, told, format!("start tidemill-{worker}"))
+    } else if backlog.stream > 0 && oldest > OLD {
+        warning(worker, told, format!("more processes of tidemill-{worker}; its log says what holds it up"))
+    } else {
+        ok(worker, told)
+    })
+}

@@ -1,0 +1,36 @@
+//! `tidemill prune`: runs that ended long ago go.
+
+use fleet::Fault;
+use record::Pruned;
+
+use crate::args::Prune;
+
+/// Runs removed in one transaction.
+const BATCH: i64 = 1000;
+
+pub(crate) async fn run(prune: Prune) -> Result<(), Fault> {
+    let record = prune.database.record().await?;
+    let age = humantime::parse_duration(&prune.older_than)
+        .map_err(|e| Fault::usage(format!("--older-than {}: {e}; write it like 90d", prune.older_than)))?;
+    if prune.dry_run {
+        println!("Would go: {}.", told(&record.prunable(age).await?));
+        return Ok(());
+    }
+    let mut gone = Pruned::default();
+    loop {
+        let batch = record.prune(age, BATCH).await?;
+        if batch.runs == 0 {
+            break;
+        }
+        gone += batch;
+    }
+    println!("Gone: {}. Publications, approvals and dedup keys stay.", told(&gone));
+    Ok(())
+}
+
+fn told(pruned: &Pruned) -> String {
+    let Pruned { runs, events, artifacts, vectors, links } = pruned;
+    format!(
+        "{runs} runs with {events} events, {artifacts} artifacts, {vectors} vectors and {links} links of provenance"
+    )
+}

@@ -1,0 +1,152 @@
+//! Pruning: runs that ended long ago go, with everything that only they refer to.
+//!
+//! What stays: publications and their approvals, so that nothing is posted twice and everything that was posted can be
+//! accounted for; dedup keys, so that an old event sent again is known; incidents and dead letters. A run that a person
+//! may still be asked about stays as well: one whose post is `sent` or `unknown`, or whose dead letter is open.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::Row;
+use uuid::Uuid;
+
+use crate::{Error, Record};
+
+/// What went, or would go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Pruned {
+    /// Runs.
+    pub runs: u64,
+    /// Events that no other run began with.
+    pub events: u64,
+    /// Artifacts.
+    pub artifacts: u64,
+    /// Vectors.
+    pub vectors: u64,
+    /// Links of provenance chains.
+    pub links: u64,
+}
+
+impl std::ops::AddAssign for Pruned {
+    fn add_assign(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.events += other.events;
+        self.artifacts += other.artifacts;
+        self.vectors += other.vectors;
+        self.links += other.links;
+    }
+}
+
+/// Which runs may go. Run ids are in the order of time, so the range of ids spares a scan of younger ones.
+const OLD: &str = "SELECT r.run_id, r.event_id FROM runs r
+     WHERE r.run_id < $1 AND r.ended_at < $2 AND r.state NOT IN ('running', 'waiting', 'parked')
+       AND NOT EXISTS (SELECT FROM publications p WHERE p.run_id = r.run_id AND p.state IN ('sent', 'unknown'))
+       AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.run_id = r.run_id
+                       AND d.replayed_at IS NULL AND d.discarded_at IS NULL)";
+
+/// The lowest id of a run that began at this moment.
+fn first_id(at: DateTime<Utc>) -> Uuid {
+    let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
+    let mut bytes = [0; 16];
+    bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+    Uuid::from_bytes(bytes)
+}
+
+impl Record {
+    /// Counts what [`Record::prune`] would remove.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn prunable(&self, older_than: Duration) -> Result<Pruned, Error> {
+        let before = Utc::now() - older_than;
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "WITH old AS MATERIALIZED ({OLD})
+             SELECT (SELECT count(*) FROM old) AS runs, (SELECT count(DISTINCT event_id) FROM old) AS events,
+                    (SELECT count(*) FROM artifacts JOIN old USING (run_id)) AS artifacts,
+                    (SELECT count(*) FROM embedding_records JOIN old USING (run_id)) AS vectors,
+                    (SELECT count(*) FROM provenance_log JOIN old USING (run_id)) AS links"
+        )))
+        .bind(first_id(before))
+        .bind(before)
+        .fetch_one(&self.pool)
+        .await
+        .map_err(Error::sql("the count of what may go"))?;
+        let count = |name: &str| row.get::<i64, _>(name).unsigned_abs();
+        Ok(Pruned {
+            runs: count("runs"),
+            events: count("events"),
+            artifacts: count("artifacts"),
+            vectors: count("vectors"),
+            links: count("links"),
+        })
+    }
+
+    /// Removes up to `limit` runs that ended before, in one transaction; nothing went where none is left. May be stopped
+    /// at any moment and called again.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn prune(&self, older_than: Duration, limit: i64) -> Result<Pruned, Error> {
+        let before = Utc::now() - older_than;
+        let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
+        let old: Vec<(Uuid, Uuid)> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "{OLD} ORDER BY r.run_id LIMIT $3 FOR UPDATE OF r SKIP LOCKED"
+        )))
+        .bind(first_id(before))
+        .bind(before)
+        .bind(limit)
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(Error::sql("the runs that may go"))?;
+        let (runs, events): (Vec<Uuid>, Vec<Uuid>) = old.into_iter().unzip();
+        let mut pruned = Pruned::default();
+        for (table, count) in [
+            ("artifacts", Some(&mut pruned.artifacts)),
+            ("embedding_records", Some(&mut pruned.vectors)),
+            ("enriched_trends", None),
+            ("provenance_log", Some(&mut pruned.links)),
+            ("escalations", None),
+            ("run_branches", None),
+            ("runs", Some(&mut pruned.runs)),
+        ] {
+            let gone =
+                sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM {table} WHERE run_id = ANY($1)")))
+                    .bind(&runs)
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(Error::sql("the removal of old runs"))?;
+            if let Some(count) = count {
+                *count = gone.rows_affected();
+            }
+        }
+        let approvals = sqlx::query(
+            "DELETE FROM approvals a WHERE a.run_id = ANY($1)
+               AND NOT EXISTS (SELECT FROM publications p WHERE p.approval_id = a.approval_id)",
+        );
+        approvals.bind(&runs).execute(&mut *tx).await.map_err(Error::sql("the removal of old approvals"))?;
+        let gone = sqlx::query(
+            "DELETE FROM events e WHERE e.event_id = ANY($1)
+               AND NOT EXISTS (SELECT FROM runs r WHERE r.event_id = e.event_id)",
+        )
+        .bind(&events)
+        .execute(&mut *tx)
+        .await
+        .map_err(Error::sql("the removal of old events"))?;
+        pruned.events = gone.rows_affected();
+        tx.commit().await.map_err(Error::sql("a commit"))?;
+        Ok(pruned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_made_later_are_higher_than_the_first_of_a_moment() {
+        let now = Utc::now();
+        assert!(first_id(now) <= Uuid::now_v7());
+        assert!(first_id(now + chrono::TimeDelta::seconds(1)) > Uuid::now_v7());
+    }
+}
