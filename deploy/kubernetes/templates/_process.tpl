@@ -60,8 +60,6 @@ spec:
       labels:
         {{- include "tidemill.labels" . | nindent 8 }}
       annotations:
-        prometheus.io/scrape: "true"
-        prometheus.io/port: "9100"
         # A change of the configuration starts new pods.
         checksum/config: {{ include (print .root.Template.BasePath "/configmap.yaml") .root | sha256sum }}
     spec:
