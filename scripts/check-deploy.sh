@@ -171,7 +171,9 @@ runbook() {
 
     reasons | plain >"$work/reasons"
     # A reason may stand anywhere in the runbook; what begins a row of a table must be one.
+    # shellcheck disable=SC2016
     grep -oP '`\K[^`]+(?=`)' docs/runbook.md | sort -u >"$work/code"
+    # shellcheck disable=SC2016
     grep -oP '^\| `\K[^`]+(?=`)' docs/runbook.md | sort -u >"$work/rows"
     local line
     while IFS= read -r line; do
