@@ -37,10 +37,11 @@ bench: setup ## measure events a second, latency and memory against the floor
 	cargo build --locked --release --workspace --bins
 	target/release/spine --programs $(IDLE)
 
-lint: setup ## format, lints, dependency rule
+lint: setup ## format, lints, dependency rule, deployment files
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	scripts/check-dependencies.sh
+	scripts/check-deploy.sh
 
 test: lint ## every check and every test
 	@cargo run --locked --quiet -p tidemill-cli --bin tidemill -- model fetch $(MODEL) || \
