@@ -140,10 +140,10 @@ pub(crate) struct Gateway {
 /// Where the record is
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Database {
-    /// PostgreSQL [default: the local fleet's]
+    /// PostgreSQL [default: the configuration's, else the local fleet's]
     #[arg(long, value_name = "URL", env = "TIDEMILL_DATABASE__URL", hide_env_values = true)]
     pub(crate) database_url: Option<String>,
-    /// Redis [default: the local fleet's]
+    /// Redis [default: the configuration's, else the local fleet's]
     #[arg(long, value_name = "URL", env = "TIDEMILL_REDIS__URL", hide_env_values = true)]
     pub(crate) redis_url: Option<String>,
     /// The local fleet's folder

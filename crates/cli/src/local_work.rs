@@ -20,18 +20,26 @@ impl Database {
         ))
     }
 
-    /// The record.
+    /// The record: of the flag, else of the configuration, else of the local fleet.
     pub(crate) async fn record(&self) -> Result<Record, Fault> {
-        let url = self.database_url.clone().or_else(|| self.local().map(|fleet| fleet.database_url));
-        Ok(Record::connect(&url.ok_or_else(|| self.missing("database"))?, 2).await?)
+        let configured = Settings::load(&Overrides::default())?.shared.database;
+        let url = match &self.database_url {
+            Some(url) => url.clone(),
+            None if configured.is_set() => configured.url()?,
+            None => self.local().map(|fleet| fleet.database_url).ok_or_else(|| self.missing("database"))?,
+        };
+        Ok(Record::connect(&url, 2).await?)
     }
 
-    /// The streams.
+    /// The streams, found in the same way, by their configured names.
     pub(crate) async fn streams(&self) -> Result<Streams, Fault> {
-        let url = self.redis_url.clone().or_else(|| self.local().map(|fleet| fleet.redis_url));
-        // The streams may have other names here.
-        let names = Settings::load(&Overrides::default())?.shared.streams;
-        Ok(Streams::connect(&url.ok_or_else(|| self.missing("redis"))?, names).await?)
+        let shared = Settings::load(&Overrides::default())?.shared;
+        let url = match &self.redis_url {
+            Some(url) => url.clone(),
+            None if shared.redis.is_set() => shared.redis.url()?,
+            None => self.local().map(|fleet| fleet.redis_url).ok_or_else(|| self.missing("redis"))?,
+        };
+        Ok(Streams::connect(&url, shared.streams).await?)
     }
 }
 

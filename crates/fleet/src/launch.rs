@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches};
 use model::Actor;
-use record::Record;
+use record::{NewDeadLetter, Record};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use streams::Streams;
@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Overrides;
+use crate::metrics::WorkerLabels;
 use crate::{Fault, FaultKind, Metrics, Pauses, Settings, admin, telemetry};
 
 /// Threads for blocking work, at most: it waits for cores and disks, and each thread keeps the stack it once used.
@@ -47,6 +48,23 @@ impl Process {
     /// [`Fault`] of kind usage, naming file and line.
     pub fn section<T: DeserializeOwned + Serialize + Default>(&self, name: &str) -> Result<T, Fault> {
         self.settings.section(name)
+    }
+
+    /// Stores what cannot be processed as a dead letter that touches no run; logged and counted.
+    ///
+    /// # Errors
+    /// [`record::Error`].
+    pub async fn bury(&self, letter: &NewDeadLetter) -> Result<(), record::Error> {
+        self.record.bury(letter).await?;
+        tracing::warn!(
+            entry = letter.entry_id,
+            stream = letter.stream,
+            reason = letter.reason,
+            "dead letter"
+        );
+        let worker = self.actor.name.trim_start_matches("tidemill-").to_owned();
+        self.metrics.dead_letters.get_or_create(&WorkerLabels { worker }).inc();
+        Ok(())
     }
 }
 

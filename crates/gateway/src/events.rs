@@ -87,7 +87,8 @@ async fn whole(body: Body, limit: usize) -> Result<Option<BytesMut>, Problem> {
 }
 
 async fn one(batch: &mut Batch<'_>, bytes: &[u8]) -> Result<Response, Problem> {
-    let admitted = settle(batch.submit(bytes).await).await?;
+    let pending = batch.submit(bytes).await;
+    let admitted = batch.settle(pending).await?;
     let answer = json!({ "run_id": admitted.run, "created": admitted.created });
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
@@ -128,10 +129,6 @@ async fn lines(batch: &mut Batch<'_>, body: Body) -> Result<(), Problem> {
         batch.push_line(&rest).await;
     }
     if batch.count == 0 { Err(Problem::bad_request("the body is empty")) } else { Ok(()) }
-}
-
-async fn settle(pending: Pending) -> Result<Admitted, Problem> {
-    pending?.await.map_err(|_| Problem::unavailable("the gateway is stopping"))?
 }
 
 /// The events of one request.
@@ -185,9 +182,21 @@ impl<'a> Batch<'a> {
         }
     }
 
+    async fn settle(&self, pending: Pending) -> Result<Admitted, Problem> {
+        let admitted = match pending {
+            Ok(answer) => answer.await.map_err(|_| Problem::unavailable("the gateway is stopping"))?,
+            Err(problem) => Err(problem),
+        };
+        if admitted.is_err() {
+            self.app.process.metrics.events_refused.inc();
+        }
+        admitted
+    }
+
     async fn settle_first(&mut self) {
         let Some((index, pending)) = self.pending.pop_front() else { return };
-        self.items.push(match settle(pending).await {
+        let settled = self.settle(pending).await;
+        self.items.push(match settled {
             Ok(admitted) => {
                 self.accepted += 1;
                 json!({ "index": index, "run_id": admitted.run, "created": admitted.created })

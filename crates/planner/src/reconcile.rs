@@ -228,7 +228,7 @@ impl Reconciler {
                     reason: "it was delivered, and nobody holds it any more".to_owned(),
                     fields: entry.fields,
                 };
-                self.process.record.bury(&letter).await?;
+                self.process.bury(&letter).await?;
             }
         }
         let deleted = streams.delete_unheld(&place.0, place.1, &ids).await?;

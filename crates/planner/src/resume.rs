@@ -78,9 +78,7 @@ async fn bury(
     delivery: &Delivery,
     reason: &str,
 ) -> Result<(), RoundError> {
-    tracing::warn!(entry = %delivery.id, reason, "dead letter");
     process
-        .record
         .bury(&NewDeadLetter {
             stream: stream.key().to_owned(),
             entry_id: delivery.id.to_string(),

@@ -163,6 +163,6 @@ async fn bury(process: &Process, source: &str, bytes: &[u8], reason: &str) -> Re
         reason: reason.to_owned(),
         fields: vec![(b"document".to_vec(), bytes.to_vec())],
     };
-    process.record.bury(&letter).await?;
+    process.bury(&letter).await?;
     Ok(())
 }

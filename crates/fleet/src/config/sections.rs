@@ -56,6 +56,12 @@ impl Default for Database {
 }
 
 impl Redis {
+    /// Whether a URL is configured.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.url.is_some() || self.url_file.is_some()
+    }
+
     /// The URL.
     ///
     /// # Errors
@@ -66,6 +72,12 @@ impl Redis {
 }
 
 impl Database {
+    /// Whether a URL is configured.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.url.is_some() || self.url_file.is_some()
+    }
+
     /// The URL.
     ///
     /// # Errors

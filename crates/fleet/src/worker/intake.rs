@@ -217,11 +217,9 @@ pub(crate) async fn bury<H: Handler>(engine: &Engine<H>, entry: Entry, reason: S
         reason,
         fields: entry.fields.clone(),
     };
-    if persist(engine, || engine.process.record.bury(&letter)).await.is_err() {
+    if persist(engine, || engine.process.bury(&letter)).await.is_err() {
         return;
     }
-    tracing::warn!(entry = letter.entry_id, stream = letter.stream, reason = letter.reason, "dead letter");
-    engine.process.metrics.dead_letters.get_or_create(&engine.labels()).inc();
     engine.count("buried");
     let fields = streams::letter_fields(&entry.fields, &letter.stream, &entry.id, &letter.reason);
     engine.leave(entry, Destination::DeadLetter { fields });
