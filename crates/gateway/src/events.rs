@@ -1,4 +1,4 @@
-//! `POST /v1/events`: one JSON event, a JSON array, or NDJSON streamed with bounded memory.
+//! `POST /v1/events`: one JSON event, a JSON array, NDJSON streamed with bounded memory, or CloudEvents.
 
 use axum::Json;
 use axum::body::Body;
@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::App;
 use crate::auth::Caller;
+use crate::cloud;
 use crate::error::Problem;
 
 /// Events of one request, at most: its answer has an item for each.
@@ -47,7 +48,11 @@ pub(crate) async fn accept(
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(Problem::bad_request("the body is empty"));
     }
-    if bytes.trim_ascii_start().first() != Some(&b'[') {
+    let mode = cloud::mode(&headers);
+    if mode == Some(cloud::Mode::One) {
+        return one(&mut batch, &cloud::one(&headers, &bytes)?).await;
+    }
+    if mode.is_none() && bytes.trim_ascii_start().first() != Some(&b'[') {
         return one(&mut batch, &bytes).await;
     }
     let items: Vec<Box<RawValue>> =
@@ -56,7 +61,13 @@ pub(crate) async fn accept(
         return Err(Problem::bad_request("the array is empty"));
     }
     for item in items {
-        batch.push(item.get().as_bytes()).await;
+        match mode {
+            None => batch.push(item.get().as_bytes()).await,
+            Some(_) => match cloud::of_batch(item.get()) {
+                Ok(event) => batch.push(&event).await,
+                Err(problem) => batch.refuse(problem).await,
+            },
+        }
     }
     batch.answer().await
 }

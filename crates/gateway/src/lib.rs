@@ -1,6 +1,7 @@
 //! The gateway: events in, decisions in, answers out. Nothing is answered 202 before it is committed to the record.
 
 mod auth;
+mod cloud;
 pub mod config;
 mod error;
 mod escalations;

@@ -15,7 +15,11 @@ use crate::error::RoundError;
 /// The follower's name in the record, and the lease's.
 const RELAY: &str = "relay";
 /// Links copied at once.
-const PAGE: i64 = 2000;
+const PAGE: i64 = 1000;
+/// Events added to the stream in one go: Redis does nothing else meanwhile.
+const AT_ONCE: usize = 100;
+/// How often the cursor is kept while it moves.
+const KEPT: Duration = Duration::from_secs(1);
 /// Pause where the log is copied to its end.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long a planner that fell silent keeps the lease.
@@ -41,7 +45,7 @@ pub(crate) async fn run(process: Process, longest: usize) {
             }
         }
     }
-    if let Err(error) = relay.process.record.release(&relay.lease).await {
+    if let Err(error) = relay.end().await {
         tracing::debug!(%error, "the lease expires by itself");
     }
 }
@@ -50,36 +54,62 @@ struct Relay {
     process: Process,
     lease: Lease,
     longest: usize,
-    /// Where the copy stands and when the lease was renewed last, while it is held.
-    held: Option<(LogCursor, Instant)>,
+    held: Option<Held>,
+}
+
+/// What the planner knows that holds the lease.
+struct Held {
+    cursor: LogCursor,
+    /// When the lease was renewed last.
+    renewed: Instant,
+    /// When the cursor was kept last, and whether it moved since.
+    kept: Instant,
+    moved: bool,
 }
 
 impl Relay {
-    /// Copies one page; whether there may be more. The cursor is kept after the page is on the stream, so that a crash in
-    /// between repeats it.
+    /// Copies one page; whether there was any. A crash repeats what came after the cursor that was kept last.
     async fn round(&mut self) -> Result<bool, RoundError> {
-        let record = &self.process.record;
-        let (mut cursor, renewed) = match self.held.take() {
-            Some((cursor, renewed)) if renewed.elapsed() < LEASE / 3 => (cursor, renewed),
-            held => {
-                if !record.lease(&self.lease, LEASE).await? {
-                    return Ok(false);
-                }
-                let cursor = match held {
-                    Some((cursor, _)) => cursor,
-                    None => record.log_cursor(RELAY).await?,
-                };
-                (cursor, Instant::now())
-            }
-        };
-        let links = record.log_after(&mut cursor, PAGE).await?;
-        if !links.is_empty() {
-            let entries: Vec<Vec<(String, String)>> = links.iter().map(entry).collect();
+        let Some(mut held) = self.hold().await? else { return Ok(false) };
+        let links = self.process.record.log_after(&mut held.cursor, PAGE).await?;
+        for some in links.chunks(AT_ONCE) {
+            let entries: Vec<Vec<(String, String)>> = some.iter().map(entry).collect();
             self.process.streams.feed_all(streams::DATASET_EVENTS, &entries, self.longest).await?;
-            record.keep_log_cursor(RELAY, &cursor).await?;
         }
-        self.held = Some((cursor, renewed));
+        held.moved |= !links.is_empty();
+        if held.moved && held.kept.elapsed() >= KEPT {
+            self.process.record.keep_log_cursor(RELAY, &held.cursor).await?;
+            (held.kept, held.moved) = (Instant::now(), false);
+        }
+        self.held = Some(held);
         Ok(!links.is_empty())
+    }
+
+    /// The lease, renewed where it is time; `None` where another planner has it.
+    async fn hold(&mut self) -> Result<Option<Held>, RoundError> {
+        let held = self.held.take();
+        if held.as_ref().is_some_and(|held| held.renewed.elapsed() < LEASE / 3) {
+            return Ok(held);
+        }
+        if !self.process.record.lease(&self.lease, LEASE).await? {
+            return Ok(None);
+        }
+        let now = Instant::now();
+        Ok(Some(match held {
+            Some(held) => Held { renewed: now, ..held },
+            None => {
+                let cursor = self.process.record.log_cursor(RELAY).await?;
+                Held { cursor, renewed: now, kept: now, moved: false }
+            }
+        }))
+    }
+
+    async fn end(&mut self) -> Result<(), RoundError> {
+        if let Some(held) = self.held.take() {
+            self.process.record.keep_log_cursor(RELAY, &held.cursor).await?;
+            self.process.record.release(&self.lease).await?;
+        }
+        Ok(())
     }
 }
 

@@ -52,6 +52,21 @@ impl Desk {
         (status, response.json().await.unwrap_or_default())
     }
 
+    /// Posts an event with these headers.
+    pub(crate) async fn send_with(
+        &self,
+        headers: &[(&str, &str)],
+        body: &'static str,
+    ) -> (StatusCode, Value) {
+        let mut request =
+            self.http.post(format!("{}/v1/events", self.url)).bearer_auth(&self.token).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.unwrap();
+        (response.status(), response.json().await.unwrap_or_default())
+    }
+
     pub(crate) async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
         self.send("POST", path, "application/json", body.to_string()).await
     }
@@ -230,6 +245,53 @@ async fn tokens_decide_who_may_do_what_and_tenants_do_not_see_each_other() {
     assert_eq!(reader.get("/v1/nowhere").await.0, StatusCode::NOT_FOUND);
     assert_eq!(reader.get("/v1/tokens").await.0, StatusCode::NOT_FOUND);
     assert_eq!(reader.get("/v1/runs?state=lost").await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn cloud_events_come_structured_binary_and_in_batches() {
+    let fleet = Fleet::with(&["gateway"]).await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let cloud = |id: &str, data: Value| {
+        json!({
+            "specversion": "1.0", "id": id, "source": "/news/desk", "type": "org.example.story", "subject": "harbour",
+            "data": data,
+        })
+    };
+    let structured =
+        cloud("one", json!({ "title": "A harbour", "body": "The harbour opened on Tuesday." })).to_string();
+    let kind = "application/cloudevents+json";
+    let (status, first) = desk.send("POST", "/v1/events", kind, structured.clone()).await;
+    assert_eq!((status, &first["created"]), (StatusCode::ACCEPTED, &json!(true)), "{first}");
+    let (_, again) = desk.send("POST", "/v1/events", kind, structured).await;
+    assert_eq!((&again["run_id"], &again["created"]), (&first["run_id"], &json!(false)));
+    let batch =
+        json!([cloud("two", json!("Plain text.")), { "specversion": "1.0" }, cloud("three", json!([1, 2]))]);
+    let (status, answer) =
+        desk.send("POST", "/v1/events", "application/cloudevents-batch+json", batch.to_string()).await;
+    assert_eq!(
+        (status, &answer["accepted"], &answer["refused"]),
+        (StatusCode::ACCEPTED, &json!(2), &json!(1))
+    );
+    assert_eq!(answer["items"][1]["error"]["status"], 400);
+    let headers = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "four"),
+        ("ce-source", "/news/desk"),
+        ("ce-type", "org.example.story"),
+        ("content-type", "application/json"),
+    ];
+    let (status, binary) = desk.send_with(&headers, r#"{"body":"It came with headers."}"#).await;
+    assert_eq!((status, &binary["created"]), (StatusCode::ACCEPTED, &json!(true)), "{binary}");
+    let run: model::RunId = binary["run_id"].as_str().unwrap().parse().unwrap();
+    let (_, loaded) = fleet.record.load(&[run], true, &[]).await.unwrap().remove(0);
+    let loaded = loaded.unwrap();
+    assert_eq!(loaded.source, "/news/desk");
+    let payload: Value = serde_json::from_slice(&loaded.payload.unwrap()).unwrap();
+    assert_eq!(payload["body"], "It came with headers.");
+    assert_eq!(payload["cloudevent"]["type"], "org.example.story", "{payload}");
+    for wrong in ["{}", "[]", r#"{"specversion":"1.0","id":"x","source":"s","type":"t"}"#] {
+        assert_eq!(desk.send("POST", "/v1/events", kind, wrong).await.0, StatusCode::BAD_REQUEST, "{wrong}");
+    }
 }
 
 #[tokio::test]
