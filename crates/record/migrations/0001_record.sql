@@ -125,7 +125,9 @@ CREATE TABLE provenance_log (
     PRIMARY KEY (run_id, branch, pos)
 );
 COMMENT ON COLUMN provenance_log.xid IS 'The writing transaction''s xid8 as a number: xid8 itself has no BRIN operator class.';
-CREATE INDEX provenance_by_xid ON provenance_log USING brin (xid);
+-- A B-tree: a BRIN index says nothing of new pages until a vacuum, so a follower would read all of them each time. Values
+-- only grow, so an insert goes to the last leaf, and equal ones share an entry.
+CREATE INDEX provenance_by_xid ON provenance_log (xid);
 
 CREATE TABLE content_fingerprints (
     tenant      text NOT NULL,
