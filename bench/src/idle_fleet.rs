@@ -39,7 +39,13 @@ impl IdleFleet {
     ///
     /// # Errors
     /// Where a program is missing or does not become ready.
-    pub async fn start(programs: &Path, folder: &Path, database: &str, redis: &str) -> Result<Self, Fault> {
+    pub async fn start(
+        programs: &Path,
+        folder: &Path,
+        database: &str,
+        redis: &str,
+        relay: bool,
+    ) -> Result<Self, Fault> {
         std::fs::create_dir_all(folder)?;
         let workflow = folder.join("idle.yaml");
         std::fs::write(&workflow, WORKFLOW)?;
@@ -54,6 +60,7 @@ impl IdleFleet {
             "gateway.high_water=1000000".to_owned(),
             "worker.high_water=1000000".to_owned(),
             "embedding.embedder=hashing".to_owned(),
+            format!("planner.relay.enabled={relay}"),
         ];
         let mut fleet = Self { processes: vec![], record, gateway: String::new(), token };
         let mut start = |name: &'static str| -> Result<PathBuf, Fault> {

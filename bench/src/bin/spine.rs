@@ -34,6 +34,10 @@ struct Cli {
     /// Seconds of the steady load in each round.
     #[arg(long, default_value_t = 8)]
     steady: u64,
+    /// Let the planner tell outsiders of every transition meanwhile (`planner.relay`), as it does unless configured
+    /// otherwise. The floor tells nobody, and the bars are meant without it.
+    #[arg(long)]
+    relay: bool,
     /// The share of the floor that must be reached.
     #[arg(long, default_value_t = 0.4)]
     least_ratio: f64,
@@ -96,7 +100,7 @@ async fn measure(cli: &Cli) -> Result<Figures, Fault> {
         let database = postgres.url_of(&name);
         flush(&redis.url()).await?;
         let place = folder.path().join(&name);
-        let fleet = IdleFleet::start(&programs, &place, &database, &redis.url()).await?;
+        let fleet = IdleFleet::start(&programs, &place, &database, &redis.url(), cli.relay).await?;
         carry(cli, &fleet, &database, round, &mut figures).await?;
         fleet.stop().await?;
     }

@@ -124,7 +124,7 @@ CREATE TABLE provenance_log (
     xid    bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint,
     PRIMARY KEY (run_id, branch, pos)
 );
-COMMENT ON COLUMN provenance_log.xid IS 'The writing transaction''s xid8 as a number: xid8 itself has no BRIN operator class.';
+COMMENT ON COLUMN provenance_log.xid IS 'The writing transaction''s xid8 as a number.';
 -- A B-tree: a BRIN index says nothing of new pages until a vacuum, so a follower would read all of them each time. Values
 -- only grow, so an insert goes to the last leaf, and equal ones share an entry.
 CREATE INDEX provenance_by_xid ON provenance_log (xid);
