@@ -52,17 +52,10 @@ fn wire(event: &Event) -> Result<Vec<u8>, Problem> {
     for (name, value) in event.iter() {
         about.insert(name.to_owned(), Value::from(value.to_string()));
     }
-    let mut payload = match event.data() {
-        None => return Err(wrong(&"it has no data")),
-        Some(Data::Json(Value::Object(fields))) => fields.clone(),
-        Some(Data::Json(Value::String(text)) | Data::String(text)) => {
-            Map::from_iter([("body".to_owned(), json!(text))])
-        }
-        Some(Data::Json(other)) => Map::from_iter([("data".to_owned(), other.clone())]),
-        Some(Data::Binary(bytes)) => match std::str::from_utf8(bytes) {
-            Ok(text) => Map::from_iter([("body".to_owned(), json!(text))]),
-            Err(_) => return Err(wrong(&"its data is neither JSON nor text")),
-        },
+    let mut payload = match data(event)? {
+        Value::Object(fields) => fields,
+        Value::String(text) => Map::from_iter([("body".to_owned(), Value::from(text))]),
+        other => Map::from_iter([("data".to_owned(), other)]),
     };
     if payload.contains_key("cloudevent") {
         return Err(wrong(&"its data has a field `cloudevent`, which is the envelope's place"));
@@ -70,4 +63,20 @@ fn wire(event: &Event) -> Result<Vec<u8>, Problem> {
     payload.insert("cloudevent".to_owned(), Value::Object(about));
     let source = event.source().to_string();
     Ok(json!({ "source": source, "request_id": event.id(), "payload": payload }).to_string().into_bytes())
+}
+
+/// The data as JSON; text that is called JSON is read as that.
+fn data(event: &Event) -> Result<Value, Problem> {
+    let text = match event.data() {
+        None => return Err(wrong(&"it has no data")),
+        Some(Data::Json(value)) => return Ok(value.clone()),
+        Some(Data::String(text)) => text.as_str(),
+        Some(Data::Binary(bytes)) => {
+            std::str::from_utf8(bytes).map_err(|_| wrong(&"its data is neither JSON nor text"))?
+        }
+    };
+    if event.datacontenttype().is_some_and(|kind| kind.contains("json")) && text.starts_with(['{', '[']) {
+        return serde_json::from_str(text).map_err(|e| wrong(&format_args!("its data is no JSON: {e}")));
+    }
+    Ok(Value::from(text))
 }
