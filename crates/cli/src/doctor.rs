@@ -209,8 +209,10 @@ async fn redis(streams: &Streams) -> Vec<Finding> {
             "`CONFIG SET appendonly yes`, and in its configuration file",
         ));
     }
-    let now = chrono::DateTime::from_timestamp_millis(server.now_ms).unwrap_or_default();
-    findings.push(clock("clock of Redis", now));
+    findings.push(match streams.now_ms().await {
+        Ok(now) => clock("clock of Redis", chrono::DateTime::from_timestamp_millis(now).unwrap_or_default()),
+        Err(error) => failure("clock of Redis", error.to_string(), "look at its log"),
+    });
     findings
 }
 

@@ -33,8 +33,6 @@ pub struct ServerInfo {
     pub used_memory: u64,
     /// The most it may use, in bytes; 0 for no limit.
     pub max_memory: u64,
-    /// Its clock, in milliseconds since 1970.
-    pub now_ms: i64,
 }
 
 /// The streams: a handle that is cheap to clone.
@@ -123,8 +121,6 @@ impl Streams {
         let mut connection = self.connection(doing).await?;
         let info: String =
             redis::cmd("INFO").query_async(&mut connection).await.map_err(Error::redis(doing))?;
-        let (seconds, micros): (i64, i64) =
-            redis::cmd("TIME").query_async(&mut connection).await.map_err(Error::redis(doing))?;
         let field = |name: &str| {
             let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             value.unwrap_or_default().trim().to_owned()
@@ -136,8 +132,19 @@ impl Streams {
             appendonly: field("aof_enabled") == "1",
             used_memory: bytes("used_memory"),
             max_memory: bytes("maxmemory"),
-            now_ms: seconds * 1000 + micros / 1000,
         })
+    }
+
+    /// The server's clock, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// [`Error::Connection`], [`Error::Redis`]: unavailable.
+    pub async fn now_ms(&self) -> Result<i64, Error> {
+        let doing = "a look at its clock";
+        let mut connection = self.connection(doing).await?;
+        let (seconds, micros): (i64, i64) =
+            redis::cmd("TIME").query_async(&mut connection).await.map_err(Error::redis(doing))?;
+        Ok(seconds * 1000 + micros / 1000)
     }
 
     /// Whether Redis answers.
