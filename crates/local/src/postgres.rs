@@ -1,5 +1,6 @@
 //! A private PostgreSQL.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -55,12 +56,12 @@ impl PrivatePostgres {
     /// [`Error`].
     pub async fn start(options: PostgresOptions) -> Result<Self, Error> {
         let place = Place::prepare(&options.folder)?;
+        let alone = place.alone().await?;
         place.sweep();
         if !place.data.exists() {
             place.initialise()?;
         }
-        place.outwait_predecessor().await;
-        let server = place.launch(&options)?;
+        let server = place.launch(&options, alone)?;
         let mut postgres = Self { options, place, server };
         postgres.wait_ready().await?;
         postgres.create_database("tidemill")?;
@@ -168,7 +169,8 @@ impl PrivatePostgres {
     /// [`Error`].
     pub async fn restart(&mut self) -> Result<(), Error> {
         self.stop().await;
-        self.server = self.place.launch(&self.options)?;
+        let alone = self.place.alone().await?;
+        self.server = self.place.launch(&self.options, alone)?;
         self.wait_ready().await
     }
 
@@ -253,14 +255,11 @@ impl Place {
         })
     }
 
-    fn launch(&self, options: &PostgresOptions) -> Result<Supervised, Error> {
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(&self.log)
-            .map_err(Error::folder(&self.log))?;
+    fn launch(&self, options: &PostgresOptions, alone: File) -> Result<Supervised, Error> {
+        let log =
+            File::options().create(true).append(true).open(&self.log).map_err(Error::folder(&self.log))?;
         let again = log.try_clone().map_err(Error::folder(&self.log))?;
-        self.remove_stale_lock()?;
+        self.remove_stale_locks();
         let mut command = self.command("postgres", "INT");
         command.arg("-D").arg(&self.data).arg("-k").arg(&self.sockets).args(["-h", ""]);
         let durable = if options.durable { "on" } else { "off" };
@@ -269,34 +268,34 @@ impl Place {
         for (name, value) in fixed.into_iter().chain(extra) {
             command.arg("-c").arg(format!("{name}={value}"));
         }
-        command.stdout(log).stderr(again);
+        command.stdin(alone).stdout(log).stderr(again);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         start(command, "postgres")
     }
 
-    /// Waits for the server of a fleet that was killed a moment ago: it is told to stop, and may take a while.
-    async fn outwait_predecessor(&self) {
+    /// Waits until no server runs on the data. A server holds the lock as its standard input for as long as it or one of its
+    /// processes lives, also where whoever started it was killed; it is told to stop then, and may take a while.
+    async fn alone(&self) -> Result<File, Error> {
+        let path = self.data.with_file_name("lock");
+        let lock = File::options().create(true).append(true).open(&path).map_err(Error::folder(&path))?;
         let until = tokio::time::Instant::now() + PREDECESSOR;
-        while tokio::time::Instant::now() < until && self.holder().as_deref() == Some("postgres") {
+        while lock.try_lock().is_err() {
+            if tokio::time::Instant::now() >= until {
+                let why = format!("another one runs on {} and does not stop", self.data.display());
+                return Err(Error::NotReady { what: "PostgreSQL", why });
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        Ok(lock)
     }
 
-    /// What the process runs that the lock file names, where it runs.
-    fn holder(&self) -> Option<String> {
-        let text = std::fs::read_to_string(self.data.join("postmaster.pid")).ok()?;
-        let program = std::fs::read_to_string(format!("/proc/{}/comm", text.lines().next()?)).ok()?;
-        Some(program.trim().to_owned())
-    }
-
-    /// A server that was killed leaves its lock file. PostgreSQL sees by itself that the process it names is gone, but
-    /// not that it is another program's by now. While it may be a server's the file stays: it guards against two.
-    fn remove_stale_lock(&self) -> Result<(), Error> {
-        let lock = self.data.join("postmaster.pid");
-        if self.holder().is_some_and(|program| program != "postgres") {
-            std::fs::remove_file(&lock).map_err(Error::folder(&lock))?;
+    /// Removes the lock files of a server that was killed, whatever state they are in: PostgreSQL itself cannot tell
+    /// whether the process they name is a server.
+    fn remove_stale_locks(&self) {
+        for lock in [self.data.join("postmaster.pid"), self.sockets.join(format!("{SOCKET}.lock"))] {
+            // Most often there is none.
+            std::fs::remove_file(lock).ok();
         }
-        Ok(())
     }
 }
 
