@@ -17,6 +17,8 @@ pub(crate) const DEAD_LETTERS_KEPT: usize = 100_000;
 const LETTER_FIELDS: usize = 1000;
 /// Deliveries after which an entry is a suspect: from its second redelivery it is handled alone.
 pub const SHARED_DELIVERIES: i64 = 2;
+/// No entry has a higher id, but one: after that one Redis looks at nothing, not even at the consumer.
+const LAST_ID: &str = "18446744073709551615-18446744073709551614";
 /// What a given-back entry pretends to have been idle for: longer than any takeover time.
 const GIVEN_BACK_IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -102,6 +104,29 @@ impl Lane {
             answer => answer?,
         };
         claimed(answer).ok_or(Error::Answer { doing: "a takeover", answer: "something else".to_owned() })
+    }
+
+    /// Shows that this consumer lives, though it may have nothing to do: before Redis 7.2 a read that brings nothing neither
+    /// makes a consumer nor is noted with it. What is asked for here is its own entries after the last possible id: none.
+    ///
+    /// # Errors
+    /// Unavailable; `NOGROUP`, where the reader makes the group anew.
+    pub async fn show_presence(&self) -> Result<(), Error> {
+        let doing = "showing presence";
+        let mut connection = self.streams.connection(doing).await?;
+        let _nothing: Value = redis::cmd("XREADGROUP")
+            .arg("GROUP")
+            .arg(&self.keys.group)
+            .arg(&self.consumer)
+            .arg("COUNT")
+            .arg(1)
+            .arg("STREAMS")
+            .arg(&self.keys.stream)
+            .arg(LAST_ID)
+            .query_async(&mut connection)
+            .await
+            .map_err(Error::redis(doing))?;
+        Ok(())
     }
 
     /// Renews held entries; returns those that are no longer held by this consumer and delivery.

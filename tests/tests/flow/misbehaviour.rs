@@ -120,7 +120,7 @@ async fn a_slow_job_keeps_its_entry_and_delays_nobody() {
     let mut fleet = Fleet::with(&["embedding", "judge", "publisher"]).await;
     // Two processes: the other one must not take over what is slow but alive.
     for _ in 0..2 {
-        fleet.start_with("etl", &["worker.takeover_after=1s"], &ARMED).await;
+        fleet.start_with("etl", &["worker.takeover_after=4s"], &ARMED).await;
     }
     fleet.add([rogue("two-minutes", 998, "120s"), rogue("slow", 999, "12s")]).await;
     fleet.add(events(100)).await;

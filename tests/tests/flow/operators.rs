@@ -230,6 +230,16 @@ async fn what_passes_can_be_tapped_and_seen_at_a_glance() {
         ["etl", "embedding", "judge", "publisher", "published"].iter().all(|word| said.contains(word)),
         "{said}"
     );
+    // A worker that has nothing to do is seen, too.
+    let quiet = Fleet::with(&["gateway", "judge"]).await;
+    let reader = Desk::of(&quiet, "default", &["read"]).await;
+    eventually("the idle judge is seen", async || {
+        let (_, shown) = reader.get("/v1/fleet").await;
+        let judge =
+            shown["streams"].as_array().and_then(|all| all.iter().find(|one| one["worker"] == "judge"));
+        judge.is_some_and(|judge| judge["consumers"].as_array().is_some_and(|seen| seen.len() == 1))
+    })
+    .await;
     let completions = Command::new(binary("tidemill")).args(["completions", "bash"]).output().await.unwrap();
     assert!(String::from_utf8(completions.stdout).unwrap().contains("_tidemill"));
 }

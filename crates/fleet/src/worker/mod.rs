@@ -105,6 +105,7 @@ pub async fn serve<H: Handler>(process: Process, handler: H) -> Result<(), Fault
     tasks.spawn(commit::run(Arc::clone(&engine), commits));
     tasks.spawn(hand_over::run(Arc::clone(&engine), departures));
     tasks.spawn(watch::heartbeat(Arc::clone(&engine)));
+    tasks.spawn(watch::presence(Arc::clone(&engine)));
     tasks.spawn(watch::promote(Arc::clone(&engine)));
     tasks.spawn(watch::measure(Arc::clone(&engine)));
     for index in 0..engine.lanes.len() {

@@ -15,6 +15,9 @@ const PROMOTION: Duration = Duration::from_millis(200);
 /// How often backlogs are measured: the longest that a full stream goes unnoticed.
 const MEASUREMENT: Duration = Duration::from_millis(250);
 
+/// How often a worker shows that it lives.
+const PRESENCE: Duration = Duration::from_secs(5);
+
 fn ticks(every: Duration) -> tokio::time::Interval {
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -40,6 +43,22 @@ pub(crate) async fn heartbeat<H: Handler>(engine: Arc<Engine<H>>) {
                     }
                 }
                 Err(error) => tracing::warn!(%error, "a heartbeat failed"),
+            }
+        }
+    }
+}
+
+/// Shows that this worker lives, for those who look at the fleet.
+pub(crate) async fn presence<H: Handler>(engine: Arc<Engine<H>>) {
+    let mut ticks = ticks(PRESENCE);
+    loop {
+        tokio::select! {
+            () = engine.process.shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        for lane in &engine.lanes {
+            if let Err(error) = lane.show_presence().await {
+                tracing::debug!(%error, "presence could not be shown");
             }
         }
     }
