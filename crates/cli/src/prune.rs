@@ -13,7 +13,9 @@ pub(crate) async fn run(prune: Prune) -> Result<(), Fault> {
     let age = humantime::parse_duration(&prune.older_than)
         .map_err(|e| Fault::usage(format!("--older-than {}: {e}; write it like 90d", prune.older_than)))?;
     if prune.dry_run {
-        println!("Would go: {}.", told(&record.prunable(age).await?));
+        let mut going = record.prunable(age).await?;
+        going.events += record.prunable_outside(age).await?;
+        println!("Would go: {}.", told(&going));
         return Ok(());
     }
     let mut gone = Pruned::default();
@@ -24,6 +26,7 @@ pub(crate) async fn run(prune: Prune) -> Result<(), Fault> {
         }
         gone += batch;
     }
+    gone.events += record.prune_outside(age).await?;
     println!("Gone: {}. Publications, approvals and dedup keys stay.", told(&gone));
     Ok(())
 }

@@ -28,6 +28,15 @@ pub struct WorkerLabels {
     pub worker: String,
 }
 
+/// Labels of firings.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FiringLabels {
+    /// The trigger.
+    pub trigger: String,
+    /// `run`, `merged` or `suppressed`.
+    pub outcome: String,
+}
+
 /// The metrics of a process: cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -62,6 +71,8 @@ pub struct Metrics {
     pub reconciled: Counter,
     /// Escalations that were raised because their due time passed.
     pub escalations_overdue: Counter,
+    /// Firings by what became of them.
+    pub firings: Family<FiringLabels, Counter>,
 }
 
 fn seconds() -> Histogram {
@@ -100,6 +111,7 @@ impl Metrics {
             events_refused: Counter::default(),
             reconciled: Counter::default(),
             escalations_overdue: Counter::default(),
+            firings: Family::default(),
         };
         let m = &metrics;
         registry.register("jobs", "Jobs by what became of them", m.jobs.clone());
@@ -121,6 +133,7 @@ impl Metrics {
             "Escalations past their due time",
             m.escalations_overdue.clone(),
         );
+        registry.register("firings", "Firings of triggers by what became of them", m.firings.clone());
         metrics.registry = Arc::new(registry);
         metrics
     }

@@ -22,12 +22,10 @@ pub enum EnvelopeError {
     /// A required field is absent.
     #[error("field `{0}` is missing")]
     Missing(&'static str),
-    /// An upstream's entry has a field that means nothing.
-    #[error(
-        "field `{0}` is not known; an entry has `source`, `payload`, and if need be `request_id`, `tenant`, `traceparent`"
-    )]
-    Unknown(String),
-    /// An upstream's entry has a field twice.
+    /// An entry of others has a field that means nothing.
+    #[error("field `{0}` is not known; an entry has {1}")]
+    Unknown(String, String),
+    /// An entry of others has a field twice.
     #[error("field `{0}` is there twice")]
     Twice(String),
     /// An upstream's payload is too large.
@@ -127,15 +125,7 @@ impl UpstreamEntry {
     /// # Errors
     /// [`EnvelopeError`], permanent.
     pub fn decode(fields: &EntryFields) -> Result<Self, EnvelopeError> {
-        let shown = |name: &[u8]| String::from_utf8_lossy(&name[..name.len().min(40)]).into_owned();
-        for (at, (name, _)) in fields.iter().enumerate() {
-            if !UPSTREAM_FIELDS.iter().any(|known| known.as_bytes() == name) {
-                return Err(EnvelopeError::Unknown(shown(name)));
-            }
-            if fields[..at].iter().any(|(earlier, _)| earlier == name) {
-                return Err(EnvelopeError::Twice(shown(name)));
-            }
-        }
+        only(fields, &UPSTREAM_FIELDS)?;
         let payload = fields
             .iter()
             .find(|(key, _)| key == b"payload")
@@ -154,7 +144,25 @@ impl UpstreamEntry {
     }
 }
 
-fn text<'a>(fields: &'a EntryFields, name: &'static str) -> Result<Option<&'a str>, EnvelopeError> {
+/// Refuses fields that are not known, or there twice: nothing is dropped in silence.
+pub(crate) fn only(fields: &EntryFields, known: &[&str]) -> Result<(), EnvelopeError> {
+    let shown = |name: &[u8]| String::from_utf8_lossy(&name[..name.len().min(40)]).into_owned();
+    for (at, (name, _)) in fields.iter().enumerate() {
+        if !known.iter().any(|known| known.as_bytes() == name) {
+            let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+            return Err(EnvelopeError::Unknown(shown(name), known.join(", ")));
+        }
+        if fields[..at].iter().any(|(earlier, _)| earlier == name) {
+            return Err(EnvelopeError::Twice(shown(name)));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn text<'a>(
+    fields: &'a EntryFields,
+    name: &'static str,
+) -> Result<Option<&'a str>, EnvelopeError> {
     let Some((_, value)) = fields.iter().find(|(key, _)| key == name.as_bytes()) else {
         return Ok(None);
     };
@@ -233,7 +241,8 @@ mod tests {
         let plain = vec![field("source", "s"), field("payload", "{}")];
         assert!(UpstreamEntry::decode(&plain).is_ok());
         let with = |more| UpstreamEntry::decode(&[plain.clone(), vec![more]].concat()).unwrap_err();
-        assert_eq!(with(field("colour", "red")), EnvelopeError::Unknown("colour".to_owned()));
+        let known = "`source`, `payload`, `request_id`, `tenant`, `traceparent`".to_owned();
+        assert_eq!(with(field("colour", "red")), EnvelopeError::Unknown("colour".to_owned(), known));
         assert_eq!(with(field("source", "t")), EnvelopeError::Twice("source".to_owned()));
         let large = vec![field("source", "s"), field("payload", &"x".repeat(MAX_PAYLOAD + 1))];
         assert_eq!(UpstreamEntry::decode(&large), Err(EnvelopeError::TooLarge));

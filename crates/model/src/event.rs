@@ -101,7 +101,7 @@ impl NewEvent {
     }
 }
 
-fn checked_name<'a>(field: &'static str, text: &'a str) -> Result<&'a str, EventError> {
+pub(crate) fn checked_name<'a>(field: &'static str, text: &'a str) -> Result<&'a str, EventError> {
     if text.trim().is_empty() || text.len() > MAX_NAME || text.chars().any(char::is_control) {
         return Err(EventError::Name { field });
     }

@@ -10,6 +10,7 @@ mod ids;
 mod outcome;
 mod provenance;
 mod run;
+mod trigger;
 mod workers;
 
 pub use content::{
@@ -25,4 +26,5 @@ pub use outcome::{
 };
 pub use provenance::{Actor, ChainLink, genesis, link_hash};
 pub use run::{Lifecycle, RunState, UnknownName};
+pub use trigger::{MAX_INPUT, OutsideEvent, TriggerEntry, trigger_input};
 pub use workers::WorkerType;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::triggers::config::Trigger;
+
 /// What is wanted of each source, and how the clock work is paced.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -18,6 +20,8 @@ pub struct Section {
     pub values: BTreeMap<String, BTreeMap<String, serde_json::Value>>,
     /// Feeds that are polled.
     pub sources: Vec<Source>,
+    /// What makes the planner act beside events that come in.
+    pub triggers: Vec<Trigger>,
     /// What happens, told to outsiders on `dataset:events`.
     pub relay: Relay,
     /// A running run whose job has been due for this long is looked for in the streams.
@@ -133,6 +137,7 @@ impl Default for Section {
             workflows: vec![],
             values: BTreeMap::new(),
             sources: vec![],
+            triggers: vec![],
             relay: Relay::default(),
             reconcile_after: Duration::from_secs(60),
         }

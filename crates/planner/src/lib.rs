@@ -11,6 +11,7 @@ mod reconcile;
 mod relay;
 mod resume;
 mod sources;
+mod triggers;
 
 use fleet::{Fault, Process};
 
@@ -22,19 +23,18 @@ pub async fn run(process: Process) -> Result<(), Fault> {
     let config: config::Section = process.section("planner")?;
     let polled = sources::check(&config.sources)?;
     intents::register(&process.record, &config).await?;
-    let polling = tokio::spawn(sources::run(process.clone(), polled));
-    let relaying = tokio::spawn({
-        let (process, relay) = (process.clone(), config.relay.clone());
-        async move {
-            if relay.enabled {
-                relay::run(process, relay.length).await;
-            }
-        }
-    });
-    let resuming = tokio::spawn(resume::run(process.clone()));
-    let reconciling = tokio::spawn(reconcile::run(process.clone(), config));
+    let triggers = triggers::register(&process, &config).await?;
+    let fleet_id = process.record.fleet_id().await?.to_string();
+    let relay = config.relay.clone();
+    let tasks = [
+        tokio::spawn(sources::run(process.clone(), polled)),
+        tokio::spawn(relay::run(process.clone(), relay.enabled, triggers.reactive(), fleet_id.clone())),
+        tokio::spawn(triggers::run(process.clone(), triggers, fleet_id, relay.length)),
+        tokio::spawn(resume::run(process.clone())),
+        tokio::spawn(reconcile::run(process.clone(), config)),
+    ];
     process.shutdown.cancelled().await;
-    for task in [resuming, reconciling, polling, relaying] {
+    for task in tasks {
         task.await.map_err(|e| Fault::bug(format!("the planner's work broke off: {e}")))?;
     }
     Ok(())

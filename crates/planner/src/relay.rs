@@ -1,16 +1,19 @@
-//! The relay: every link of the provenance log becomes a CloudEvent on `dataset:events`, at least once. Of several planners
-//! the one with the lease copies.
+//! The relay: every link of the provenance log becomes a CloudEvent on `dataset:events`, at least once, and fires the
+//! triggers that wait for it. Of several planners the one with the lease copies.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fleet::Process;
-use record::{Lease, LogCursor, LoggedLink};
+use record::{Lease, LogCursor, LoggedLink, NewFiring};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::error::RoundError;
+use crate::triggers::Reactive;
+use crate::triggers::config::Origin;
 
 /// The follower's name in the record, and the lease's.
 const RELAY: &str = "relay";
@@ -25,10 +28,13 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How long a planner that fell silent keeps the lease.
 const LEASE: Duration = Duration::from_secs(10);
 
-/// Copies until the process stops.
-pub(crate) async fn run(process: Process, longest: usize) {
+/// Copies until the process stops: to the stream where that is `told`, and to the triggers.
+pub(crate) async fn run(process: Process, told: bool, reactive: Arc<Reactive>, fleet_id: String) {
+    if !told && !reactive.watches(Origin::Runs) {
+        return;
+    }
     let lease = Lease { name: RELAY, holder: process.consumer.clone() };
-    let mut relay = Relay { process, lease, longest, held: None };
+    let mut relay = Relay { process, lease, told, reactive, fleet_id, held: None };
     while !relay.process.shutdown.is_cancelled() {
         let more = match relay.round().await {
             Ok(more) => more,
@@ -53,7 +59,9 @@ pub(crate) async fn run(process: Process, longest: usize) {
 struct Relay {
     process: Process,
     lease: Lease,
-    longest: usize,
+    told: bool,
+    reactive: Arc<Reactive>,
+    fleet_id: String,
     held: Option<Held>,
 }
 
@@ -73,8 +81,18 @@ impl Relay {
         let Some(mut held) = self.hold().await? else { return Ok(false) };
         let links = self.process.record.log_after(&mut held.cursor, PAGE).await?;
         for some in links.chunks(AT_ONCE) {
-            let entries: Vec<Vec<(String, String)>> = some.iter().map(entry).collect();
-            self.process.streams.feed_all(streams::DATASET_EVENTS, &entries, self.longest).await?;
+            let events: Vec<Event<'_>> = some.iter().map(Event::of).collect();
+            let fired: Vec<NewFiring> = events
+                .iter()
+                .flat_map(|event| self.reactive.after_link(event.link, &event.kind, &event.json))
+                .collect();
+            if !fired.is_empty() {
+                self.process.record.fire(&fired).await?;
+            }
+            if self.told {
+                let entries: Vec<_> = events.into_iter().map(|event| event.entry(&self.fleet_id)).collect();
+                self.process.streams.feed_all(streams::DATASET_EVENTS, &entries).await?;
+            }
         }
         held.moved |= !links.is_empty();
         if held.moved && held.kept.elapsed() >= KEPT {
@@ -113,10 +131,6 @@ impl Relay {
     }
 }
 
-fn entry(link: &LoggedLink) -> Vec<(String, String)> {
-    vec![("tenant".to_owned(), link.tenant.clone()), ("event".to_owned(), event(link))]
-}
-
 /// What the envelope takes from a link's body, whose JSON goes into it as it is.
 #[derive(Deserialize)]
 struct Told<'a> {
@@ -126,15 +140,33 @@ struct Told<'a> {
 }
 
 /// The CloudEvent of a link (CloudEvents 1.0, structured JSON).
-fn event(link: &LoggedLink) -> String {
-    let (what, at, data) = match serde_json::from_str::<Told<'_>>(&link.body) {
-        Ok(told) => (told.what, told.at.get(), link.body.as_str()),
-        // A hand was at it: the audit says so.
-        Err(_) => ("unknown", "null", "null"),
-    };
-    let source = Value::from(format!("/tidemill/{}", link.tenant));
-    let (run, branch, pos) = (link.run, link.branch, link.pos);
-    format!(
-        r#"{{"specversion":"1.0","id":"{run}/{branch}/{pos}","source":{source},"type":"io.tidemill.run.{what}","subject":"{run}","time":{at},"datacontenttype":"application/json","data":{data}}}"#
-    )
+struct Event<'a> {
+    link: &'a LoggedLink,
+    kind: String,
+    json: String,
+}
+
+impl<'a> Event<'a> {
+    fn of(link: &'a LoggedLink) -> Self {
+        let (what, at, data) = match serde_json::from_str::<Told<'_>>(&link.body) {
+            Ok(told) => (told.what, told.at.get(), link.body.as_str()),
+            // A hand was at it: the audit says so.
+            Err(_) => ("unknown", "null", "null"),
+        };
+        let kind = format!("io.tidemill.run.{what}");
+        let source = Value::from(format!("/tidemill/{}", link.tenant));
+        let (run, branch, pos) = (link.run, link.branch, link.pos);
+        let json = format!(
+            r#"{{"specversion":"1.0","id":"{run}/{branch}/{pos}","source":{source},"type":"{kind}","subject":"{run}","time":{at},"datacontenttype":"application/json","data":{data}}}"#
+        );
+        Self { link, kind, json }
+    }
+
+    fn entry(self, fleet_id: &str) -> Vec<(&'static str, String)> {
+        vec![
+            ("tenant", self.link.tenant.clone()),
+            (streams::FLEET_FIELD, fleet_id.to_owned()),
+            ("event", self.json),
+        ]
+    }
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use fleet::{Process, Workflows};
 use model::EntryFields;
-use record::NewDeadLetter;
 use streams::{Delivery, HITL_RESOLUTION, PlannerStream};
 use uuid::Uuid;
 
-use crate::error::RoundError;
+use crate::error::{RoundError, bury};
 
 /// Entries read at once.
 const READ: usize = 64;
@@ -70,21 +69,4 @@ async fn wake(
         tracing::info!(run_id = %run, step = outstanding.job.step, "resumed after a decision");
     }
     Ok(())
-}
-
-async fn bury(
-    process: &Process,
-    stream: &PlannerStream,
-    delivery: &Delivery,
-    reason: &str,
-) -> Result<(), RoundError> {
-    process
-        .bury(&NewDeadLetter {
-            stream: stream.key().to_owned(),
-            entry_id: delivery.id.to_string(),
-            reason: reason.to_owned(),
-            fields: delivery.fields.clone(),
-        })
-        .await?;
-    Ok(stream.add_letter(delivery, reason).await?)
 }

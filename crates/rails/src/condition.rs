@@ -68,21 +68,28 @@ impl Condition {
 
     /// Evaluates it. Anything but a plain yes or no is an error: a missing field, a type that does not compare, a NaN.
     pub(crate) fn evaluate(&self, variables: &BTreeMap<&str, &Value>) -> Held {
-        let mut context = Context::default();
-        for (name, value) in variables.iter().filter(|(name, _)| self.roots.contains(**name)) {
-            if let Err(error) = context.add_variable(*name, *value) {
-                return Held::Errs(format!("`{name}` cannot be read: {error}"));
-            }
-        }
-        if let Some((root, field)) = self.absent(variables) {
-            return Held::Errs(format!("`{root}.{field}` is absent"));
-        }
-        match self.program.execute(&context) {
+        match self.execute(variables) {
             Ok(cel::Value::Bool(true)) => Held::Yes,
             Ok(cel::Value::Bool(false)) => Held::No,
             Ok(other) => Held::Errs(format!("it gave {other:?}, not true or false")),
-            Err(error) => Held::Errs(error.to_string()),
+            Err(error) => Held::Errs(error),
         }
+    }
+
+    /// What it gives, as JSON.
+    pub(crate) fn value(&self, variables: &BTreeMap<&str, &Value>) -> Result<Value, String> {
+        self.execute(variables)?.json().map_err(|e| format!("what it gives is no JSON: {e}"))
+    }
+
+    fn execute(&self, variables: &BTreeMap<&str, &Value>) -> Result<cel::Value, String> {
+        let mut context = Context::default();
+        for (name, value) in variables.iter().filter(|(name, _)| self.roots.contains(**name)) {
+            context.add_variable(*name, *value).map_err(|e| format!("`{name}` cannot be read: {e}"))?;
+        }
+        if let Some((root, field)) = self.absent(variables) {
+            return Err(format!("`{root}.{field}` is absent"));
+        }
+        self.program.execute(&context).map_err(|e| e.to_string())
     }
 
     /// A field that is read and is not there. (`null` counts as there: it is what "none" looks like.)

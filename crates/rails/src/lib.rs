@@ -11,6 +11,7 @@ mod glob;
 mod policy;
 mod retries;
 mod transition;
+mod trigger;
 mod workflow;
 
 pub use decision::{Decision, Refusal, Settled, decide, settled};
@@ -21,6 +22,9 @@ pub use retries::{Backoff, Retries};
 pub use transition::{
     Approval, Basis, Delay, Escalation, GateDecision, Impossible, Incident, Signal, Standing, Transition,
     advance, bug,
+};
+pub use trigger::{
+    Circumstances, Conclusion, FiringRule, LONGEST_CHAIN, LastRun, Overlap, Projection, Watch, conclude,
 };
 pub use workflow::{Catalog, Fault, Faults, Step, Workflow, builtin_trend};
 

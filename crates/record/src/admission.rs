@@ -192,7 +192,7 @@ async fn look_up(
 }
 
 /// Inserts keys, events, runs and first links; returns the runs that were new.
-async fn insert(
+pub(crate) async fn insert(
     connection: &mut PgConnection,
     admissions: &[&Admission],
 ) -> Result<std::collections::HashSet<RunId>, Error> {

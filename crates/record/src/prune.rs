@@ -45,6 +45,10 @@ const OLD: &str = "SELECT r.run_id, r.event_id FROM runs r
        AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.run_id = r.run_id
                        AND d.replayed_at IS NULL AND d.discarded_at IS NULL)";
 
+/// Events that came before and never had a run: with a run comes a dedup key.
+const OUTSIDE: &str = "e.received_at < $1 AND NOT EXISTS (
+     SELECT FROM dedup_keys d WHERE (d.tenant, d.source, d.request_id) = (e.tenant, e.source, e.request_id))";
+
 /// The lowest id of a run that began at this moment.
 fn first_id(at: DateTime<Utc>) -> Uuid {
     let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
@@ -136,6 +140,42 @@ impl Record {
         pruned.events = gone.rows_affected();
         tx.commit().await.map_err(Error::sql("a commit"))?;
         Ok(pruned)
+    }
+
+    /// Removes events of others that came before and began no run, and empties the inputs of firings from before; the
+    /// firings stay, so that none is made twice. How many events went.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn prune_outside(&self, older_than: Duration) -> Result<u64, Error> {
+        let before = Utc::now() - older_than;
+        sqlx::query(
+            "UPDATE firings SET input = '{}' WHERE firing_id < $1 AND outcome IS NOT NULL AND input <> '{}'",
+        )
+        .bind(first_id(before))
+        .execute(&self.pool)
+        .await
+        .map_err(Error::sql("the removal of old inputs"))?;
+        let gone = sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM events e WHERE {OUTSIDE}")))
+            .bind(before)
+            .execute(&self.pool)
+            .await
+            .map_err(Error::sql("the removal of old events"))?;
+        Ok(gone.rows_affected())
+    }
+
+    /// Counts the events that [`Record::prune_outside`] would remove.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn prunable_outside(&self, older_than: Duration) -> Result<u64, Error> {
+        let count: i64 =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM events e WHERE {OUTSIDE}")))
+                .bind(Utc::now() - older_than)
+                .fetch_one(&self.pool)
+                .await
+                .map_err(Error::sql("the count of what may go"))?;
+        Ok(count.unsigned_abs())
     }
 }
 

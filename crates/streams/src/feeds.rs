@@ -156,20 +156,15 @@ impl Streams {
             .map_err(Error::redis("a feed"))
     }
 
-    /// Adds several entries to a capped feed, in order.
+    /// Adds several entries to a feed, in order. Its [`SharedFeed`](crate::SharedFeed) keeps it short.
     ///
     /// # Errors
     /// Unavailable: some may have been added.
-    pub async fn feed_all(
-        &self,
-        name: &str,
-        entries: &[Vec<(String, String)>],
-        longest: usize,
-    ) -> Result<(), Error> {
+    pub async fn feed_all(&self, name: &str, entries: &[Vec<(&str, String)>]) -> Result<(), Error> {
         let key = self.inner.names.plain(name);
         let mut pipe = redis::pipe();
         for fields in entries {
-            pipe.cmd("XADD").arg(&key).arg("MAXLEN").arg("~").arg(longest).arg("*").arg(fields).ignore();
+            pipe.cmd("XADD").arg(&key).arg("*").arg(fields).ignore();
         }
         let mut connection = self.connection("a feed").await?;
         pipe.query_async(&mut connection).await.map_err(Error::redis("a feed"))

@@ -14,6 +14,7 @@ mod names;
 mod planner;
 mod reader;
 mod script;
+mod shared_feed;
 mod survey;
 
 pub use connect::{ServerInfo, Streams};
@@ -28,4 +29,5 @@ pub use names::{
 };
 pub use planner::PlannerStream;
 pub use reader::Reader;
+pub use shared_feed::{FLEET_FIELD, SharedFeed};
 pub use survey::{Backlog, ConsumerInfo, Page, PageEntry, RetryPage, Survey};

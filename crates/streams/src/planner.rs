@@ -15,8 +15,8 @@ const TAKEOVER: Duration = Duration::from_secs(30);
 pub struct PlannerStream {
     streams: Streams,
     key: String,
-    group: String,
-    consumer: String,
+    pub(crate) group: String,
+    pub(crate) consumer: String,
     reader: Reader,
 }
 
@@ -46,7 +46,7 @@ impl PlannerStream {
         if left.is_empty() { self.reader.read(count).await } else { Ok(left) }
     }
 
-    async fn take_over(&self, count: usize) -> Result<Vec<Delivery>, Error> {
+    pub(crate) async fn take_over(&self, count: usize) -> Result<Vec<Delivery>, Error> {
         let mut call = self.streams.inner.scripts.claim.key(&self.key);
         call.arg(&self.group)
             .arg(&self.consumer)

@@ -14,6 +14,7 @@ pub(crate) struct Scripts {
     pub(crate) page: Script,
     pub(crate) survey: Script,
     pub(crate) add_retry: Script,
+    pub(crate) others: Script,
 }
 
 impl std::fmt::Debug for Scripts {
@@ -35,6 +36,7 @@ impl Scripts {
             page: Script::new(include_str!("lua/page.lua")),
             survey: Script::new(include_str!("lua/survey.lua")),
             add_retry: Script::new(include_str!("lua/add_retry.lua")),
+            others: Script::new(include_str!("lua/others.lua")),
         }
     }
 }

@@ -1,0 +1,118 @@
+//! Firings are concluded, each in the transaction that admits its run.
+
+use std::sync::Arc;
+
+use fleet::{Arrival, Door, DoorError, FiringLabels, Process};
+use model::NewEvent;
+use rails::{Circumstances, Conclusion, Projection, Watch};
+use record::{Handling, OpenFiring};
+
+use super::config::Trigger;
+use super::{PAUSE, Triggers};
+use crate::error::RoundError;
+
+/// Firings looked at together.
+const PAGE: i64 = 100;
+
+/// A firing's run to be, or why there can be none.
+type Prepared = Result<Arrival, String>;
+
+/// Concludes until the process stops.
+pub(crate) async fn run(process: Process, triggers: Arc<Triggers>) {
+    let door = Door::new(&process);
+    while !process.shutdown.is_cancelled() {
+        match round(&process, &door).await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "firings could not be concluded; tried again"),
+        }
+        tokio::select! {
+            () = process.shutdown.cancelled() => {}
+            () = triggers.stored.notified() => {}
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+/// Concludes a page; whether there may be more. A firing that fails does not hold up the others.
+async fn round(process: &Process, door: &Door) -> Result<bool, RoundError> {
+    let open = process.record.open_firings(PAGE).await?;
+    let mut failed = None;
+    for firing in &open {
+        if let Err(error) = conclude(process, door, firing).await {
+            failed = Some(error);
+        }
+    }
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(!open.is_empty()),
+    }
+}
+
+async fn conclude(process: &Process, door: &Door, firing: &OpenFiring) -> Result<(), RoundError> {
+    let trigger = firing.definition.as_deref().and_then(|json| serde_json::from_str::<Trigger>(json).ok());
+    let prepared = match &trigger {
+        Some(trigger) => prepare(door, trigger, firing).await?,
+        None => Err("the planner does not have this trigger any more".to_owned()),
+    };
+    let rule = trigger.as_ref().map(Trigger::rule).unwrap_or_default();
+    let admission = prepared.as_ref().ok().map(|arrival| &arrival.admission);
+    let decide = |now: &Circumstances| match (rails::conclude(&firing.trigger, &rule, now), &prepared) {
+        (Conclusion::Run, Err(why)) => Conclusion::Suppressed(why.clone()),
+        (conclusion, _) => conclusion,
+    };
+    let concluded = match process.record.conclude_firing(firing.firing_id, admission, decide).await {
+        // A run that the record refuses for good would be tried for ever.
+        Err(error) if error.handling() == Handling::Culprit => {
+            let refused = |_: &Circumstances| Conclusion::Suppressed(error.to_string());
+            process.record.conclude_firing(firing.firing_id, None, refused).await?
+        }
+        concluded => concluded?,
+    };
+    let Some(conclusion) = concluded else { return Ok(()) };
+    if let (Conclusion::Run, Ok(arrival)) = (&conclusion, &prepared) {
+        let job = [(&arrival.admission, arrival.worker.as_str())];
+        fleet::add_first_jobs(&process.streams, job.into_iter()).await;
+    }
+    tell(process, firing, &conclusion, admission.map(|a| a.run));
+    Ok(())
+}
+
+fn tell(process: &Process, firing: &OpenFiring, conclusion: &Conclusion, run: Option<model::RunId>) {
+    let (outcome, run, reason) = match conclusion {
+        Conclusion::Run => ("run", run, ""),
+        Conclusion::Merged(run, reason) => ("merged", Some(*run), reason.as_str()),
+        Conclusion::Suppressed(reason) => ("suppressed", None, reason.as_str()),
+    };
+    let run_id = run.map(tracing::field::display);
+    tracing::info!(trigger = firing.trigger, firing = %firing.firing_id, outcome, run_id, reason, "a trigger fired");
+    let labels = FiringLabels { trigger: firing.trigger.clone(), outcome: outcome.to_owned() };
+    process.metrics.firings.get_or_create(&labels).inc();
+}
+
+/// Draws up the run of a firing.
+///
+/// # Errors
+/// Where the record is away; what is wrong with the firing itself is told in the answer.
+async fn prepare(door: &Door, trigger: &Trigger, firing: &OpenFiring) -> Result<Prepared, RoundError> {
+    let event = match event(trigger, firing) {
+        Ok(event) => event,
+        Err(why) => return Ok(Err(why)),
+    };
+    match door.draw_up(event, &firing.tenant, firing.traceparent.as_deref()).await {
+        Ok(arrival) => Ok(Ok(arrival)),
+        Err(DoorError::Record(error)) => Err(error.into()),
+        Err(refused) => Ok(Err(refused.to_string())),
+    }
+}
+
+fn event(trigger: &Trigger, firing: &OpenFiring) -> Result<NewEvent, String> {
+    let input: serde_json::Map<_, _> = serde_json::from_str(&firing.input).map_err(|e| e.to_string())?;
+    if let (Some(on), Some(cause)) = (&trigger.on, input.get("cause")) {
+        Watch::compile(&on.kind, on.when.as_deref())?.holds(cause)?;
+    }
+    let projection = Projection::compile(trigger.payload.clone(), &trigger.project)?;
+    let payload = projection.payload(&input).map_err(|e| format!("project: {e}"))?.to_string();
+    NewEvent::from_upstream(&trigger.source, &firing.firing_id.to_string(), payload.as_bytes())
+        .map_err(|e| e.to_string())
+}

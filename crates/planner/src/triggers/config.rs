@@ -1,0 +1,99 @@
+//! What a trigger is, as it is configured and kept in the record.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rails::{FiringRule, Overlap};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Something that makes the planner act: by hand, by the clock, or by an event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trigger {
+    /// Its name.
+    pub name: String,
+    /// The source of the events it makes; the intents say which workflow serves it.
+    pub source: String,
+    /// Whose it is: it sees this tenant's events alone.
+    #[serde(default = "default_tenant")]
+    pub tenant: String,
+    /// When the clock fires it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// Which events fire it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<On>,
+    /// Fixed fields of the payload.
+    #[serde(default)]
+    pub payload: Map<String, Value>,
+    /// Fields of the payload that are made of the firing's input: name → CEL over `input`.
+    #[serde(default)]
+    pub project: BTreeMap<String, String>,
+    /// What a firing does while the run of an earlier one is open.
+    #[serde(default)]
+    pub overlap: Overlap,
+    /// For this long after a firing that became a run, others are suppressed.
+    #[serde(default, with = "fleet::config::duration")]
+    pub cooldown: Duration,
+}
+
+/// When the clock fires a trigger.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    /// Five fields of cron, or six with seconds before them.
+    pub cron: String,
+    /// The time zone that the cron is meant in, by its IANA name.
+    #[serde(default = "utc")]
+    pub timezone: String,
+    /// A firing that comes later than this is suppressed: the planners were away. With 0s it is made up for, once.
+    #[serde(default, with = "fleet::config::duration")]
+    pub deadline: Duration,
+}
+
+/// Which events fire a trigger.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct On {
+    /// Where they happen.
+    pub from: Origin,
+    /// Glob over the CloudEvents' types, such as `io.tidemill.run.published`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// CEL over `event`, the whole CloudEvent; without one every event of the type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+}
+
+/// Where the events of a reactive trigger happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// In this fleet's runs.
+    Runs,
+    /// Outside: others add them to `dataset:events`.
+    Outside,
+}
+
+impl Trigger {
+    pub(crate) fn rule(&self) -> FiringRule {
+        FiringRule {
+            overlap: self.overlap,
+            cooldown: self.cooldown,
+            deadline: self
+                .schedule
+                .as_ref()
+                .map(|schedule| schedule.deadline)
+                .filter(|deadline| !deadline.is_zero()),
+        }
+    }
+}
+
+fn default_tenant() -> String {
+    model::DEFAULT_TENANT.to_owned()
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}

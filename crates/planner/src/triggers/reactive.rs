@@ -1,0 +1,120 @@
+//! Reactive triggers: which of them follow from an event.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use model::{OutsideEvent, RunId};
+use rails::Watch;
+use record::{FiringKind, LoggedLink, NewFiring};
+use serde_json::{Value, json};
+
+use super::config::{Origin, Trigger};
+
+/// The triggers that wait for events.
+#[derive(Debug, Default)]
+pub(crate) struct Reactive(Vec<Waiting>);
+
+#[derive(Debug)]
+struct Waiting {
+    name: String,
+    tenant: String,
+    from: Origin,
+    watch: Watch,
+    /// It follows from nothing that happened before.
+    since: DateTime<Utc>,
+}
+
+/// An event that may fire triggers.
+struct Happened<'a> {
+    tenant: &'a str,
+    from: Origin,
+    kind: &'a str,
+    at: DateTime<Utc>,
+    request_id: String,
+    follows: Option<RunId>,
+    traceparent: Option<String>,
+}
+
+impl Reactive {
+    pub(crate) fn new(
+        watches: Vec<(Trigger, Origin, Watch)>,
+        since: &BTreeMap<String, DateTime<Utc>>,
+    ) -> Self {
+        let waiting = watches.into_iter().map(|(trigger, from, watch)| Waiting {
+            since: since.get(&trigger.name).copied().unwrap_or_default(),
+            name: trigger.name,
+            tenant: trigger.tenant,
+            from,
+            watch,
+        });
+        Self(waiting.collect())
+    }
+
+    pub(crate) fn watches(&self, from: Origin) -> bool {
+        self.0.iter().any(|waiting| waiting.from == from)
+    }
+
+    /// What follows from a link of a run's chain, told as the CloudEvent `event`.
+    pub(crate) fn after_link(&self, link: &LoggedLink, kind: &str, event: &str) -> Vec<NewFiring> {
+        if !self.0.iter().any(|w| w.from == Origin::Runs && w.tenant == link.tenant && w.watch.wants(kind)) {
+            return vec![];
+        }
+        let Ok(event) = serde_json::from_str::<Value>(event) else { return vec![] };
+        let Some(at) = event["time"].as_str().and_then(|at| DateTime::parse_from_rfc3339(at).ok()) else {
+            return vec![];
+        };
+        let trace = event["data"]["trace_id"].as_str();
+        let happened = Happened {
+            tenant: &link.tenant,
+            from: Origin::Runs,
+            kind,
+            at: at.to_utc(),
+            request_id: event["id"].as_str().unwrap_or_default().to_owned(),
+            follows: Some(link.run),
+            traceparent: trace.map(|trace| format!("00-{trace}-{:016x}-01", rand::random::<u64>().max(1))),
+        };
+        self.after(&happened, &event)
+    }
+
+    /// What follows from an event of others that was added at `at`.
+    pub(crate) fn after_outside(&self, outside: &OutsideEvent, at: DateTime<Utc>) -> Vec<NewFiring> {
+        // Ids are unique within a source; both may be long.
+        let request_id = model::sha256(&[outside.source.as_bytes(), &[0], outside.id.as_bytes()]).to_hex();
+        let happened = Happened {
+            tenant: outside.tenant.as_deref().unwrap_or(model::DEFAULT_TENANT),
+            from: Origin::Outside,
+            kind: &outside.kind,
+            at,
+            request_id,
+            follows: None,
+            traceparent: outside.event["traceparent"].as_str().map(str::to_owned),
+        };
+        self.after(&happened, &outside.event)
+    }
+
+    fn after(&self, happened: &Happened<'_>, event: &Value) -> Vec<NewFiring> {
+        let fires = |waiting: &&Waiting| {
+            waiting.from == happened.from
+                && waiting.tenant == happened.tenant
+                && waiting.since <= happened.at
+                && waiting.watch.wants(happened.kind)
+                // What cannot be judged fires, so that its reason is seen; it is suppressed when it is concluded.
+                && waiting.watch.holds(event).unwrap_or(true)
+        };
+        self.0
+            .iter()
+            .filter(fires)
+            .map(|waiting| NewFiring {
+                trigger: waiting.name.clone(),
+                tenant: waiting.tenant.clone(),
+                request_id: happened.request_id.clone(),
+                kind: FiringKind::Reactive,
+                cause: event["id"].as_str().unwrap_or_default().to_owned(),
+                input: json!({ "cause": event }).to_string(),
+                follows: happened.follows,
+                meant_for: None,
+                traceparent: happened.traceparent.clone(),
+            })
+            .collect()
+    }
+}
