@@ -5,6 +5,8 @@ use feed_rs::parser::Builder;
 use model::{Failure, Sha256Digest, sha256};
 use serde_json::{Value, json};
 
+use crate::broken;
+
 /// A feed that was read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
@@ -31,7 +33,8 @@ pub fn parse(bytes: &[u8], uri: Option<&str>) -> Result<Document, Failure> {
     match whole(bytes, uri) {
         Ok(entries) => Ok(Document { entries, broken: None }),
         Err(reason) => {
-            let entries = mended(bytes).and_then(|mended| whole(&mended, uri).ok()).unwrap_or_default();
+            let entries: Vec<Entry> =
+                broken::apart(bytes).iter().filter_map(|one| whole(one, uri).ok()).flatten().collect();
             if entries.is_empty() {
                 return Err(Failure::permanent(format!("it cannot be read as a feed: {reason}")));
             }
@@ -74,24 +77,6 @@ fn event(read: Read, language: Option<&str>) -> Entry {
     Entry { identity, payload }
 }
 
-/// A document that was cut off, closed after its last whole entry.
-fn mended(bytes: &[u8]) -> Option<Vec<u8>> {
-    [("</item>", &["</channel></rss>", "</rdf:RDF>"][..]), ("</entry>", &["</feed>"])]
-        .into_iter()
-        .filter_map(|(end, closings)| Some((last(bytes, end.as_bytes())? + end.len(), closings)))
-        .max_by_key(|(at, _)| *at)
-        .and_then(|(at, closings)| {
-            let head = bytes.get(..at)?;
-            let closing =
-                if last(head, b"<rdf:RDF").is_some() { closings.last()? } else { closings.first()? };
-            Some([head, closing.as_bytes()].concat())
-        })
-}
-
-fn last(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).rposition(|window| window == wanted)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +110,50 @@ mod tests {
         assert_eq!(read.entries.len(), 2);
         assert!(read.broken.is_some());
         assert!(parse(&RSS.as_bytes()[..60], None).is_err());
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_costs_no_other() {
+        let mangled = RSS.replace("<title>Two</title>", "<title>Two</tilte>");
+        let read = parse(mangled.as_bytes(), None).unwrap();
+        let titles: Vec<_> = read.entries.iter().map(|entry| entry.payload["title"].clone()).collect();
+        assert_eq!((titles, read.broken.is_some()), (vec![json!("One & all"), json!("Three")], true));
+    }
+
+    #[test]
+    fn an_rdf_feed_cut_in_half_gives_what_comes_before_the_cut() {
+        let head = r#"<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns="http://purl.org/rss/1.0/">
+            <channel rdf:about="c"><title>T</title><items><rdf:Seq/></items></channel>"#;
+        let item = |n| {
+            format!(
+                r#"<item rdf:about="{n}"><title>Title {n}</title><link>https://example.org/{n}</link></item>"#
+            )
+        };
+        let read = parse(format!("{head}{}{}<item rdf:ab", item(1), item(2)).as_bytes(), None).unwrap();
+        assert_eq!((read.entries.len(), read.broken.is_some()), (2, true));
+    }
+
+    #[test]
+    fn bytes_of_another_encoding_cost_no_entry_but_their_own() {
+        let at = RSS.find("Two").unwrap();
+        let wrong = [&RSS.as_bytes()[..at], b"Caf\xe9 ", &RSS.as_bytes()[at..]].concat();
+        let read = parse(&wrong, None).unwrap();
+        let titles: Vec<_> = read.entries.iter().filter_map(|e| e.payload["title"].as_str()).collect();
+        assert!(titles.contains(&"One & all") && titles.contains(&"Three"), "{titles:?}");
+        let declared = [&b"<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?>"[..], &wrong[21..]].concat();
+        let read = parse(&declared, None).unwrap();
+        assert_eq!((read.entries[1].payload["title"].as_str(), read.broken), (Some("Café Two"), None));
+    }
+
+    #[test]
+    fn a_json_feed_cut_in_half_gives_what_comes_before_the_cut() {
+        let item = |n| json!({ "id": format!("id-{n}"), "title": format!("Title {n}"), "content_text": "Text, [x] {y}" });
+        let feed = json!({ "version": "https://jsonfeed.org/version/1.1", "title": "T", "items": [item(1), item(2), item(3)] });
+        let text = feed.to_string();
+        let read = parse(&text.as_bytes()[..text.find("Title 3").unwrap()], None).unwrap();
+        assert_eq!((read.entries.len(), read.broken.is_some()), (2, true));
+        let all = parse(text.as_bytes(), None).unwrap();
+        assert_eq!((&all.entries[..2], &all.broken), (&read.entries[..], &None));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! An entry's identity is its own id; without one its first link; without that the SHA-256 of what it says. A document
 //! that breaks off gives the entries before the break.
 
+mod broken;
 mod document;
 mod fetch;
 mod private;
