@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A problem document.
 #[derive(Debug, Clone)]
@@ -14,12 +15,46 @@ pub(crate) struct Problem {
     title: &'static str,
     detail: String,
     retry_after: Option<Duration>,
-    more: Map<String, Value>,
+    violations: Vec<Violation>,
+}
+
+/// Why a request was refused (RFC 9457).
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Document {
+    /// Always `about:blank`: the status tells what kind it is.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The kind, in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong, and what to do.
+    detail: String,
+    /// The rules that an edit breaks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    violations: Vec<Violation>,
+}
+
+/// One breach of the policy.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Violation {
+    /// The rule, such as `forbidden_term:glimmerdrift`.
+    rule: String,
+    /// What matched.
+    detail: String,
+}
+
+impl From<rails::Violation> for Violation {
+    fn from(rails::Violation { rule, detail }: rails::Violation) -> Self {
+        Self { rule, detail }
+    }
 }
 
 impl Problem {
     fn new(status: StatusCode, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, title, detail: detail.into(), retry_after: None, more: Map::new() }
+        Self { status, title, detail: detail.into(), retry_after: None, violations: Vec::new() }
     }
 
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
@@ -79,20 +114,21 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "A bug", detail)
     }
 
-    /// Adds an extension member.
-    pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
-        self.more.insert(name.to_owned(), value);
+    /// Adds the rules that were broken.
+    pub(crate) fn with_violations(mut self, violations: Vec<rails::Violation>) -> Self {
+        self.violations = violations.into_iter().map(Violation::from).collect();
         self
     }
 
     /// The document, as an item of a batch carries it.
-    pub(crate) fn document(&self) -> Value {
-        let mut document = self.more.clone();
-        document.insert("type".to_owned(), json!("about:blank"));
-        document.insert("title".to_owned(), json!(self.title));
-        document.insert("status".to_owned(), json!(self.status.as_u16()));
-        document.insert("detail".to_owned(), json!(self.detail));
-        Value::Object(document)
+    pub(crate) fn document(&self) -> Document {
+        Document {
+            kind: "about:blank",
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            violations: self.violations.clone(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use axum::http::request::Parts;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use utoipa::ToSchema;
 
 use crate::error::Problem;
 
@@ -23,6 +24,21 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
+/// The variable part of an address.
+#[derive(Debug)]
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        axum::extract::Path::from_request_parts(parts, state)
+            .await
+            .map(|axum::extract::Path(path)| Self(path))
+            .map_err(|e| Problem::bad_request(e.body_text()))
+    }
+}
+
 /// A JSON body.
 #[derive(Debug)]
 pub(crate) struct Body<T>(pub(crate) T);
@@ -32,8 +48,9 @@ pub(crate) struct Body<T>(pub(crate) T);
 pub(crate) struct OptionalBody<T>(pub(crate) T);
 
 /// What a person says in a request: a reason, a note. It is kept for good in the hash-chained log, so it is bounded.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
+#[schema(value_type = String, max_length = 4000)]
 pub(crate) struct Words(String);
 
 /// The longest of them, in characters.
