@@ -8,6 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::body::TooSlow;
+
 /// A problem document.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
@@ -82,6 +84,16 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "It was decided otherwise meanwhile", detail)
     }
 
+    pub(crate) fn headers_too_large(limit: usize) -> Self {
+        let detail = format!("names and values of the headers have at most {limit} bytes");
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Headers too large", detail)
+    }
+
+    pub(crate) fn too_slow() -> Self {
+        let detail = "the body came too slowly; what was accepted of it is known when it is sent again";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "Too slow", detail)
+    }
+
     pub(crate) fn too_large(limit: u64) -> Self {
         let detail = format!("an event, or a body that is not NDJSON, has at most {limit} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Too large", detail)
@@ -103,6 +115,26 @@ impl Problem {
             retry_after: Some(after),
             ..Self::new(StatusCode::TOO_MANY_REQUESTS, "Too much at once", detail)
         }
+    }
+
+    pub(crate) fn too_often(after: Duration) -> Self {
+        let detail = "more requests than gateway.rate allows; send again after the time in Retry-After";
+        Self {
+            retry_after: Some(after),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests", detail)
+        }
+    }
+
+    /// The body of a request broke off.
+    pub(crate) fn broken_off(error: &axum::Error) -> Self {
+        let mut cause: Option<&dyn std::error::Error> = Some(error);
+        while let Some(error) = cause {
+            if error.is::<TooSlow>() {
+                return Self::too_slow();
+            }
+            cause = error.source();
+        }
+        Self::bad_request(format!("the body broke off: {error}"))
     }
 
     pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
@@ -141,9 +173,10 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(after) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+            headers
+                .insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil().max(1.0) as u64));
         }
-        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
+        if [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT].contains(&self.status) {
             // What is left of the body may be unread: the connection is no use for another request.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -47,7 +47,7 @@ pub(crate) struct NearTrend {
 }
 
 /// Lists the open escalations, the most pressing first.
-#[utoipa::path(get, path = "/v1/escalations", tag = "people", responses((status = 200, body = Escalations), Always))]
+#[utoipa::path(get, operation_id = "list_escalations", path = "/v1/escalations", tag = "people", responses((status = 200, body = Escalations), Always))]
 pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller,
@@ -69,6 +69,7 @@ pub(crate) async fn find(app: &App, caller: &Caller, id: &str) -> Result<Escalat
 /// Shows an escalation: content, rule, values, thresholds, and the nearest earlier trends.
 #[utoipa::path(
     get,
+    operation_id = "show_escalation",
     path = "/v1/escalations/{id}",
     tag = "people",
     params(("id" = Uuid, Path, description = "The escalation")),

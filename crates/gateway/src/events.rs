@@ -17,15 +17,13 @@ use crate::App;
 use crate::auth::Caller;
 use crate::cloud;
 use crate::error::{Document, Problem};
+use crate::extract::whole;
 use crate::openapi::{Always, WithBody};
 
 /// Events of one request, at most: its answer has an item for each.
 const MOST: usize = 100_000;
 /// Events of one request that are under way at once.
 const WINDOW: usize = 512;
-
-/// How many times the limit of a body that is too large is read before the connection is cut.
-const HEARD_OUT: usize = 16;
 
 type Pending = Result<oneshot::Receiver<Result<Admitted, Problem>>, Problem>;
 
@@ -94,6 +92,7 @@ enum TakenItem {
 /// Takes events: committed to the record before they are answered 202.
 #[utoipa::path(
     post,
+    operation_id = "take_events",
     path = "/v1/events",
     tag = "events",
     request_body(
@@ -122,8 +121,7 @@ pub(crate) async fn accept(
         lines(&mut batch, body).await?;
         return Ok(batch.answer().await);
     }
-    let limit = usize::try_from(app.config.max_event).unwrap_or(usize::MAX);
-    let bytes = whole(body, limit).await?.ok_or_else(|| Problem::too_large(app.config.max_event))?;
+    let bytes = whole(body, app.config.max_event).await?;
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(Problem::bad_request("the body is empty"));
     }
@@ -159,23 +157,6 @@ fn room(app: &App) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A whole body; `None` where it is over the limit. The rest of a body that is too large is read and thrown away, up to
-/// a bound: a sender that is cut off in mid-sentence would not read the answer.
-async fn whole(body: Body, limit: usize) -> Result<Option<BytesMut>, Problem> {
-    let mut stream = body.into_data_stream();
-    let (mut bytes, mut length) = (BytesMut::new(), 0_usize);
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|e| Problem::bad_request(format!("the body broke off: {e}")))?;
-        length += chunk.len();
-        if length <= limit {
-            bytes.extend_from_slice(&chunk);
-        } else if length > limit.saturating_mul(HEARD_OUT) {
-            break;
-        }
-    }
-    Ok((length <= limit).then_some(bytes))
-}
-
 async fn one(batch: &mut Batch<'_>, bytes: &[u8]) -> Result<(StatusCode, Json<Taken>), Problem> {
     let pending = batch.submit(bytes).await;
     let admitted = batch.settle(pending).await?;
@@ -189,7 +170,7 @@ async fn lines(batch: &mut Batch<'_>, body: Body) -> Result<(), Problem> {
     let mut rest = BytesMut::new();
     let mut skipping = false;
     while let Some(chunk) = stream.next().await {
-        rest.extend_from_slice(&chunk.map_err(|e| Problem::bad_request(format!("the body broke off: {e}")))?);
+        rest.extend_from_slice(&chunk.map_err(|e| Problem::broken_off(&e))?);
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let line = rest.split_to(end);
             rest.advance(1);

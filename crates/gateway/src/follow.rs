@@ -36,6 +36,7 @@ pub(crate) struct What {
 /// Follows the tenant's events from now on, or from after the id in `Last-Event-ID`. Each is a CloudEvent as JSON.
 #[utoipa::path(
     get,
+    operation_id = "follow_events",
     path = "/v1/events",
     tag = "events",
     params(What, ("last-event-id" = Option<String>, Header, description = "The id of the last event that was seen")),

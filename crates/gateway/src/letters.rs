@@ -120,6 +120,7 @@ impl From<&DeadLetter> for Letter {
 /// Lists dead letters of the tenant's runs that wait for a person, newest first.
 #[utoipa::path(
     get,
+    operation_id = "list_dead_letters",
     path = "/v1/dead-letters",
     tag = "operating",
     params(Which),
@@ -157,6 +158,7 @@ struct RefusedLetter {
 /// Gives the chosen letters another life; with `dry_run` it only says which.
 #[utoipa::path(
     post,
+    operation_id = "replay_dead_letters",
     path = "/v1/dead-letters/replay",
     tag = "operating",
     request_body = Which,

@@ -1,8 +1,11 @@
 //! The gateway: events in, decisions in, answers out. Nothing is answered 202 before it is committed to the record.
 
+mod admission;
 mod auth;
+mod body;
 mod cloud;
 pub mod config;
+mod connection;
 mod error;
 mod escalations;
 mod events;
@@ -13,14 +16,17 @@ mod intake;
 mod letters;
 mod openapi;
 mod people;
+mod rate;
 mod recall;
 mod resolve;
 mod runs;
+mod serve;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware;
 use bytes::Bytes;
 use fleet::{Door, Fault, Process, Workflows};
 use rails::Policy;
@@ -32,6 +38,8 @@ use auth::Tokens;
 use config::Section;
 use error::Problem;
 use intake::Intake;
+use rate::Rates;
+use serve::Server;
 
 /// Clients that follow events at once, each with a connection to Redis.
 const FOLLOWERS: usize = 200;
@@ -43,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) policy: Policy,
     pub(crate) languages: Languages,
     pub(crate) tokens: Tokens,
+    pub(crate) rates: Rates,
     pub(crate) door: Door,
     pub(crate) workflows: Workflows,
     pub(crate) intake: Intake,
@@ -74,11 +83,11 @@ pub async fn run(process: Process) -> Result<(), Fault> {
     let grace = process.settings.shared.worker.grace;
     let languages = Languages::new(&text::Config::default().languages)
         .map_err(|e| Fault::bug(format!("the usual languages: {e}")))?;
-    let app = router(process, config, policy, languages)?;
+    let (metrics, limits) = (process.metrics.clone(), config.clone());
+    let server = Server::new(router(process, config, policy, languages)?, &limits, metrics, shutdown.clone());
     tracing::info!(address = %address, "serving");
-    let served = axum::serve(listener, app).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     tokio::select! {
-        served = served => served.map_err(|e| Fault::bug(format!("serving ended: {e}"))),
+        () = server.serve(listener) => Ok(()),
         () = async { shutdown.cancelled().await; tokio::time::sleep(grace).await } => Ok(()),
     }
 }
@@ -89,6 +98,7 @@ fn router(process: Process, config: Section, policy: Policy, languages: Language
         description.to_json().map_err(|e| Fault::bug(format!("the API cannot be described: {e}")))?.into();
     let shared = Arc::new(Shared {
         tokens: Tokens::new(process.record.clone()),
+        rates: Rates::new(&config.rate),
         door: Door::new(&process),
         workflows: Workflows::new(process.record.clone()),
         intake: Intake::start(process.clone()),
@@ -103,6 +113,7 @@ fn router(process: Process, config: Section, policy: Policy, languages: Language
     Ok(routes
         .fallback(|| async { Problem::not_found("there is no such address; docs/api.md lists them") })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), admission::admit))
         // Events have their own limits, line by line.
         .layer(DefaultBodyLimit::disable())
         .with_state(shared))

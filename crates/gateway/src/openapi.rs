@@ -75,6 +75,7 @@ pub(crate) fn routed() -> OpenApiRouter<App> {
 /// Shows this description; it needs no token.
 #[utoipa::path(
     get,
+    operation_id = "describe",
     path = "/openapi.json",
     tag = "operating",
     security(()),
@@ -163,4 +164,110 @@ fn refusal(status: u16, meaning: &str) -> Response {
         _ => response,
     }
     .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    const DOCUMENTATION: &str = include_str!("../../../docs/api.md");
+    const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+    fn description() -> Value {
+        serde_json::to_value(routed().into_openapi()).unwrap()
+    }
+
+    /// Each operation by method and path.
+    fn operations(description: &Value) -> Vec<(String, Value)> {
+        let paths = description["paths"].as_object().unwrap();
+        let of = |path: &String, item: &Value| {
+            let operations =
+                item.as_object().unwrap().iter().filter(|(name, _)| METHODS.contains(&name.as_str()));
+            operations
+                .map(|(method, operation)| (format!("{} {path}", method.to_uppercase()), operation.clone()))
+                .collect::<Vec<_>>()
+        };
+        paths.iter().flat_map(|(path, item)| of(path, item)).collect()
+    }
+
+    /// Every value under a key, however deep.
+    fn under<'a>(key: &str, value: &'a Value, found: &mut Vec<&'a Value>) {
+        match value {
+            Value::Object(map) => {
+                found.extend(map.get(key));
+                map.values().for_each(|value| under(key, value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| under(key, item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn it_is_openapi_3_1_and_every_schema_in_it_is_one() {
+        let description = description();
+        let text = description.to_string();
+        let read = oas3::from_json(&text).unwrap();
+        assert!(read.validate_version().is_ok_and(|version| (version.major, version.minor) == (3, 1)));
+        for (name, schema) in description["components"]["schemas"].as_object().unwrap() {
+            jsonschema::draft202012::meta::validate(schema).unwrap_or_else(|e| panic!("{name}: {e}"));
+        }
+        let mut references = Vec::new();
+        under("$ref", &description, &mut references);
+        assert!(!references.is_empty());
+        for reference in references {
+            let pointer = reference.as_str().unwrap().strip_prefix('#').unwrap();
+            assert!(description.pointer(pointer).is_some(), "{reference} leads nowhere");
+        }
+    }
+
+    #[test]
+    fn every_operation_says_what_it_is_who_may_and_what_may_go_wrong() {
+        let description = description();
+        let mut ids = BTreeSet::new();
+        for (name, operation) in operations(&description) {
+            assert!(
+                ids.insert(operation["operationId"].as_str().unwrap().to_owned()),
+                "{name}: its id is taken"
+            );
+            assert!(operation["summary"].as_str().is_some_and(|summary| !summary.contains('\n')), "{name}");
+            assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{name}");
+            let statuses: BTreeSet<&str> =
+                operation["responses"].as_object().unwrap().keys().map(String::as_str).collect();
+            let open = operation["security"] == serde_json::json!([{}]);
+            assert_eq!(open, name == "GET /openapi.json", "{name}");
+            let expected: &[&str] =
+                if open { &["429", "503"] } else { &["400", "401", "403", "429", "500", "503"] };
+            assert!(expected.iter().all(|status| statuses.contains(status)), "{name}: {statuses:?}");
+            assert_eq!(
+                name.contains("{id}"),
+                statuses.contains("404") && !name.contains("dead-letters"),
+                "{name}"
+            );
+            assert_eq!(name.starts_with("POST"), operation["requestBody"].is_object(), "{name}");
+        }
+        assert_eq!(description["security"], serde_json::json!([{ "bearer": [] }]));
+    }
+
+    #[test]
+    fn it_and_the_documentation_name_the_same_requests() {
+        let described: BTreeSet<String> = operations(&description())
+            .into_iter()
+            .map(|(name, _)| name)
+            // The documentation says of this one that it is the same.
+            .filter(|name| name != "POST /escalations/{id}/resolve")
+            .collect();
+        let documented: BTreeSet<String> = DOCUMENTATION
+            .split('`')
+            .filter(|code| {
+                code.starts_with("GET /v1") || code.starts_with("POST /v1") || *code == "GET /openapi.json"
+            })
+            .map(|code| code.split(['?', ',']).next().unwrap().trim().to_owned())
+            .collect();
+        assert_eq!(described, documented);
+        assert!(DOCUMENTATION.contains("address without `/v1`"));
+    }
 }

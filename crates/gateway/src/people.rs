@@ -70,6 +70,7 @@ pub(crate) struct Publications {
 /// Lists the ledger, newest first.
 #[utoipa::path(
     get,
+    operation_id = "list_publications",
     path = "/v1/publications",
     tag = "people",
     params(Limit),
@@ -94,6 +95,7 @@ pub(crate) struct Incidents {
 /// Lists policy violations that blocked publications, newest first.
 #[utoipa::path(
     get,
+    operation_id = "list_incidents",
     path = "/v1/incidents",
     tag = "people",
     params(Limit),
@@ -136,6 +138,7 @@ pub(crate) struct KeptFeedback {
 /// Keeps a complaint or a correction with a publication.
 #[utoipa::path(
     post,
+    operation_id = "give_feedback",
     path = "/v1/publications/{id}/feedback",
     tag = "people",
     params(("id" = Uuid, Path, description = "The publication")),
@@ -201,6 +204,7 @@ pub(crate) struct SettledPublication {
 /// Settles an `unknown` post: a person says whether it went out.
 #[utoipa::path(
     post,
+    operation_id = "settle_publication",
     path = "/v1/publications/{id}/settle",
     tag = "people",
     params(("id" = Uuid, Path, description = "The publication")),

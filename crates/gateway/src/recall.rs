@@ -63,6 +63,7 @@ struct RecalledTrend {
 /// Answers with the `k` nearest of the tenant, nearest first.
 #[utoipa::path(
     get,
+    operation_id = "recall",
     path = "/v1/recall",
     tag = "operating",
     params(Question),

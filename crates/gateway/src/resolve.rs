@@ -108,6 +108,7 @@ pub(crate) struct Resolved {
 /// Commits a decision, once.
 #[utoipa::path(
     post,
+    operation_id = "resolve_escalation",
     path = "/v1/escalations/{id}/resolve",
     tag = "people",
     params(("id" = Uuid, Path, description = "The escalation")),
@@ -182,6 +183,7 @@ pub(crate) async fn resolve(
 /// Commits a decision, once; the same as with `/v1`.
 #[utoipa::path(
     post,
+    operation_id = "resolve_escalation_unversioned",
     path = "/escalations/{id}/resolve",
     tag = "people",
     params(("id" = Uuid, Path, description = "The escalation")),

@@ -69,6 +69,7 @@ struct Step {
 /// Shows a run; with `wait` once it has ended, or after that time.
 #[utoipa::path(
     get,
+    operation_id = "show_run",
     path = "/v1/runs/{id}",
     tag = "runs",
     params(("id" = Uuid, Path, description = "The run"), Wait),
@@ -143,7 +144,7 @@ pub(crate) struct Runs {
 }
 
 /// Lists runs, the newest first.
-#[utoipa::path(get, path = "/v1/runs", tag = "runs", params(ListQuery), responses((status = 200, body = Runs), Always))]
+#[utoipa::path(get, operation_id = "list_runs", path = "/v1/runs", tag = "runs", params(ListQuery), responses((status = 200, body = Runs), Always))]
 pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller,
@@ -179,6 +180,7 @@ pub(crate) struct Retried {
 /// Sends an ended run through again from a step on.
 #[utoipa::path(
     post,
+    operation_id = "retry_run",
     path = "/v1/runs/{id}/retry",
     tag = "runs",
     params(("id" = Uuid, Path, description = "The run")),
@@ -218,6 +220,7 @@ pub(crate) struct CancelledRun {
 /// Ends an open run, unless a publication is under way.
 #[utoipa::path(
     post,
+    operation_id = "cancel_run",
     path = "/v1/runs/{id}/cancel",
     tag = "runs",
     params(("id" = Uuid, Path, description = "The run")),
