@@ -179,6 +179,8 @@ impl AsyncRead for Connection {
             ready => {
                 if buffer.filled().len() > before && self.progress.now() == Phase::Idle {
                     self.progress.set(Phase::Headers);
+                    // Whatever comes next is waited for anew, idleness included.
+                    (self.waiting, self.asked_to_go) = (None, None);
                 }
                 ready
             }

@@ -124,7 +124,7 @@ impl From<&DeadLetter> for Letter {
     path = "/v1/dead-letters",
     tag = "operating",
     params(Which),
-    responses((status = 200, body = Letters), Missing, Always),
+    responses((status = 200, body = Letters), Always),
 )]
 pub(crate) async fn list(
     State(app): State<App>,

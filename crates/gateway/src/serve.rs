@@ -98,31 +98,28 @@ impl Server {
     }
 
     async fn take(self, stream: TcpStream, peer: SocketAddr) {
-        match self.place().await {
-            Some(place) => {
-                self.metrics.connections.inc();
-                self.hold(stream, peer).await;
-                self.metrics.connections.dec();
-                drop(place);
-            }
-            None => {
-                self.metrics.connections_cut.get_or_create(&CutLabels { reason: "full" }).inc();
-                turn_away(stream).await;
-            }
-        }
-    }
-
-    /// A place, made by whoever was idle longest where there is none.
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return Some(place);
+            return self.hold(stream, peer, place).await;
         }
-        let _waits = self.waiting.try_acquire().ok()?;
-        self.room_wanted.notify_one();
-        timeout(WAIT, Arc::clone(&self.places).acquire_owned()).await.ok()?.ok()
+        if let Ok(waits) = self.waiting.try_acquire() {
+            // Whoever was idle longest makes room.
+            self.room_wanted.notify_one();
+            if let Ok(Ok(place)) = timeout(WAIT, Arc::clone(&self.places).acquire_owned()).await {
+                drop(waits);
+                return self.hold(stream, peer, place).await;
+            }
+            self.full();
+            return turn_away(stream).await;
+        }
+        self.full();
     }
 
-    async fn hold(&self, stream: TcpStream, peer: SocketAddr) {
+    fn full(&self) {
+        self.metrics.connections_cut.get_or_create(&CutLabels { reason: "full" }).inc();
+    }
+
+    async fn hold(&self, stream: TcpStream, peer: SocketAddr, _place: OwnedSemaphorePermit) {
+        self.metrics.connections.inc();
         prepare(&stream, self.times);
         let progress = Progress::default();
         let connection = Connection::new(
@@ -149,6 +146,7 @@ impl Server {
         if let Err(error) = ended {
             tracing::debug!(%error, %peer, "a connection ended");
         }
+        self.metrics.connections.dec();
     }
 
     async fn answer(
