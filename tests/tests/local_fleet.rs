@@ -10,6 +10,7 @@ use std::time::Duration;
 use local::{Signal, Supervised, spawn_supervised};
 use serde_json::Value;
 use testkit::{binary, eventually, within};
+use tidemill_tests::Checked;
 use tokio::process::Command;
 
 /// `tidemill up` in a folder of its own.
@@ -136,17 +137,23 @@ fn kill(pid: u32, signal: Signal) {
     assert!(status.success());
 }
 
-/// Runs a command of the CLI in the folder; returns what it printed.
+/// Runs a command of the CLI in the folder, with the gateway's answers checked; returns what it printed.
 async fn run(folder: &Path, arguments: &[&str]) -> String {
-    let output = Command::new(binary("tidemill")).current_dir(folder).args(arguments).output().await.unwrap();
+    let output = asking(folder, arguments).await;
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
+async fn asking(folder: &Path, arguments: &[&str]) -> std::process::Output {
+    let checked = Checked::before_any().await;
+    let mut command = Command::new(binary("tidemill"));
+    command.current_dir(folder).args(arguments).env("HTTP_PROXY", checked.url()).env_remove("NO_PROXY");
+    command.output().await.unwrap()
+}
+
 /// The runs as JSON, where the gateway answers.
 async fn listed(folder: &Path) -> Option<String> {
-    let mut command = Command::new(binary("tidemill"));
-    let output = command.current_dir(folder).args(["runs", "list", "--json"]).output().await.unwrap();
+    let output = asking(folder, &["runs", "list", "--json"]).await;
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
 }
 
@@ -255,9 +262,12 @@ async fn the_demonstration_ends_as_its_samples_say_and_may_be_repeated() {
     let folder = folder();
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
     for _ in 0..2 {
+        let checked = Checked::before_any().await;
         let output = Command::new(binary("tidemill"))
             .current_dir(folder.path())
             .env("TIDEMILL_EMBEDDING__EMBEDDER", "hashing")
+            .env("HTTP_PROXY", checked.url())
+            .env_remove("NO_PROXY")
             .args(["demo", "--folder", "demo", "--events"])
             .arg(deploy.join("samples/events.ndjson"))
             .arg("--policy")

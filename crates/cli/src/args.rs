@@ -85,6 +85,9 @@ pub(crate) enum Command {
     /// Look at the ledger of publications, or say what became of an unknown one
     #[command(subcommand, after_help = "Example:\n  tidemill publications settle 0197… --answer delivered")]
     Publications(Publications),
+    /// List triggers, fire one, see what became of each firing
+    #[command(subcommand, after_help = "Example:\n  tidemill triggers fire morning-digest")]
+    Triggers(Triggers),
     /// Bring the record's schema up to date
     #[command(
         after_help = "Example:\n  tidemill migrate --database-url postgres://tidemill@127.0.0.1/tidemill"
@@ -599,4 +602,53 @@ mod tests {
             assert!(help.contains("Example:"), "{}", command.get_name());
         });
     }
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Triggers {
+    /// List triggers, and when their schedules fire next
+    #[command(after_help = "Example:\n  tidemill triggers list")]
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
+    /// Fire a trigger by hand
+    #[command(
+        after_help = "Example:\n  tidemill triggers fire morning-digest --input '{\"body\":\"Snow on the pass.\"}'"
+    )]
+    Fire {
+        /// The trigger
+        trigger: String,
+        /// What the firing is about, a JSON object
+        #[arg(long, value_name = "JSON", default_value = "{}")]
+        input: String,
+        /// The same trigger and id again is the same firing [default: a new one]
+        #[arg(long, value_name = "ID")]
+        request_id: Option<String>,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
+    /// List firings, newest first, with what became of each
+    #[command(
+        after_help = "Example:\n  tidemill triggers firings --trigger morning-digest --outcome suppressed"
+    )]
+    Firings {
+        /// Only of this trigger
+        #[arg(long)]
+        trigger: Option<String>,
+        /// Only those that became run, merged or suppressed
+        #[arg(long)]
+        outcome: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
 }

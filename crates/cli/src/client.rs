@@ -67,21 +67,10 @@ impl Client {
         self.answer(self.request(Method::POST, path).json(body)).await
     }
 
-    /// Sends NDJSON; waits and sends again while the gateway says that it is too much.
+    /// Sends NDJSON.
     pub(crate) async fn send_lines(&self, lines: &str) -> Result<Value, Fault> {
-        loop {
-            let request = self
-                .request(Method::POST, "/v1/events")
-                .header("content-type", "application/x-ndjson")
-                .body(lines.to_owned());
-            let response = request.send().await.map_err(|e| self.unreachable(&e))?;
-            if response.status() == StatusCode::TOO_MANY_REQUESTS {
-                let after = response.headers().get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok());
-                tokio::time::sleep(Duration::from_secs(after.unwrap_or(1))).await;
-                continue;
-            }
-            return Self::read(response).await;
-        }
+        let request = self.request(Method::POST, "/v1/events").header("content-type", "application/x-ndjson");
+        self.answer(request.body(lines.to_owned())).await
     }
 
     /// Follows server-sent events from after the id `after`, or from now on.
@@ -105,8 +94,17 @@ impl Client {
         Fault::unavailable(format!("the gateway {} does not answer: {error}; is the fleet up?", self.url))
     }
 
+    /// Asks; waits and asks again while the gateway says that it is too much.
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Value, Fault> {
-        Self::read(request.send().await.map_err(|e| self.unreachable(&e))?).await
+        loop {
+            let again = request.try_clone().ok_or_else(|| Fault::bug("a request that cannot be repeated"))?;
+            let response = again.send().await.map_err(|e| self.unreachable(&e))?;
+            if response.status() != StatusCode::TOO_MANY_REQUESTS {
+                return Self::read(response).await;
+            }
+            let after = response.headers().get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok());
+            tokio::time::sleep(Duration::from_secs(after.unwrap_or(1))).await;
+        }
     }
 
     async fn read(response: reqwest::Response) -> Result<Value, Fault> {

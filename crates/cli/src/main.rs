@@ -21,6 +21,7 @@ mod table;
 mod tap;
 mod tokens;
 mod top;
+mod triggers;
 mod up;
 mod why;
 
@@ -97,6 +98,7 @@ async fn run(args: Args) -> Result<(), Fault> {
         Command::Audit(command) => audit::run(command).await,
         Command::Tokens(command) => tokens::run(command).await,
         Command::Publications(command) => publications::run(command).await,
+        Command::Triggers(command) => triggers::run(command).await,
         Command::Migrate(migrate) => local_work::migrate(migrate).await,
         Command::Config(command) => config::run(command),
         Command::Model(command) => model_folder::run(command).await,

@@ -30,7 +30,7 @@ pub use handler::{Handler, JobContext, Needs};
 pub use intents::Intents;
 pub use jobs::{add_first_jobs, add_job, resume};
 pub use launch::{Process, launch};
-pub use metrics::{FiringLabels, JobLabels, Metrics};
+pub use metrics::{CutLabels, FiringLabels, JobLabels, Metrics};
 pub use pauses::Pauses;
 pub use replay::{Replayed, Replayer, source_letter};
 

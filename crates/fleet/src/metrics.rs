@@ -37,6 +37,13 @@ pub struct FiringLabels {
     pub outcome: String,
 }
 
+/// Labels of connections that were not let in, or ended by the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CutLabels {
+    /// `full`: no place for it; `room`: idle, and its place was wanted; `idle`, `headers`, `write`: out of time.
+    pub reason: &'static str,
+}
+
 /// The metrics of a process: cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -67,6 +74,12 @@ pub struct Metrics {
     pub events_accepted: Counter,
     /// Events refused at the door.
     pub events_refused: Counter,
+    /// Connections that the gateway holds.
+    pub connections: Gauge,
+    /// Connections that the gateway did not let in, or ended.
+    pub connections_cut: Family<CutLabels, Counter>,
+    /// Requests refused because their sender had sent too many.
+    pub requests_limited: Counter,
     /// Jobs that the reconciler added.
     pub reconciled: Counter,
     /// Escalations that were raised because their due time passed.
@@ -109,6 +122,9 @@ impl Metrics {
             paused: Family::default(),
             events_accepted: Counter::default(),
             events_refused: Counter::default(),
+            connections: Gauge::default(),
+            connections_cut: Family::default(),
+            requests_limited: Counter::default(),
             reconciled: Counter::default(),
             escalations_overdue: Counter::default(),
             firings: Family::default(),
@@ -127,6 +143,9 @@ impl Metrics {
         registry.register("reading_paused", "1 while reading is paused", m.paused.clone());
         registry.register("events_accepted", "Events accepted", m.events_accepted.clone());
         registry.register("events_refused", "Events refused at the door", m.events_refused.clone());
+        registry.register("connections", "Connections the gateway holds", m.connections.clone());
+        registry.register("connections_cut", "Connections the gateway ended", m.connections_cut.clone());
+        registry.register("requests_limited", "Requests refused for their rate", m.requests_limited.clone());
         registry.register("reconciled_jobs", "Jobs the reconciler added", m.reconciled.clone());
         registry.register(
             "escalations_overdue",

@@ -5,7 +5,10 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::body::TooSlow;
 
 /// A problem document.
 #[derive(Debug, Clone)]
@@ -14,12 +17,46 @@ pub(crate) struct Problem {
     title: &'static str,
     detail: String,
     retry_after: Option<Duration>,
-    more: Map<String, Value>,
+    violations: Vec<Violation>,
+}
+
+/// Why a request was refused (RFC 9457).
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Document {
+    /// Always `about:blank`: the status tells what kind it is.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The kind, in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong, and what to do.
+    detail: String,
+    /// The rules that an edit breaks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    violations: Vec<Violation>,
+}
+
+/// One breach of the policy.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Violation {
+    /// The rule, such as `forbidden_term:glimmerdrift`.
+    rule: String,
+    /// What matched.
+    detail: String,
+}
+
+impl From<rails::Violation> for Violation {
+    fn from(rails::Violation { rule, detail }: rails::Violation) -> Self {
+        Self { rule, detail }
+    }
 }
 
 impl Problem {
     fn new(status: StatusCode, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, title, detail: detail.into(), retry_after: None, more: Map::new() }
+        Self { status, title, detail: detail.into(), retry_after: None, violations: Vec::new() }
     }
 
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
@@ -47,6 +84,16 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "It was decided otherwise meanwhile", detail)
     }
 
+    pub(crate) fn headers_too_large(limit: usize) -> Self {
+        let detail = format!("names and values of the headers have at most {limit} bytes");
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Headers too large", detail)
+    }
+
+    pub(crate) fn too_slow() -> Self {
+        let detail = "the body came too slowly; what was accepted of it is known when it is sent again";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "Too slow", detail)
+    }
+
     pub(crate) fn too_large(limit: u64) -> Self {
         let detail = format!("an event, or a body that is not NDJSON, has at most {limit} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Too large", detail)
@@ -70,6 +117,26 @@ impl Problem {
         }
     }
 
+    pub(crate) fn too_often(after: Duration) -> Self {
+        let detail = "more requests than gateway.rate allows; send again after the time in Retry-After";
+        Self {
+            retry_after: Some(after),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests", detail)
+        }
+    }
+
+    /// The body of a request broke off.
+    pub(crate) fn broken_off(error: &axum::Error) -> Self {
+        let mut cause: Option<&dyn std::error::Error> = Some(error);
+        while let Some(error) = cause {
+            if error.is::<TooSlow>() {
+                return Self::too_slow();
+            }
+            cause = error.source();
+        }
+        Self::bad_request(format!("the body broke off: {error}"))
+    }
+
     pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
         let after = Some(Duration::from_secs(2));
         Self { retry_after: after, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "Not available now", detail) }
@@ -79,20 +146,21 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "A bug", detail)
     }
 
-    /// Adds an extension member.
-    pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
-        self.more.insert(name.to_owned(), value);
+    /// Adds the rules that were broken.
+    pub(crate) fn with_violations(mut self, violations: Vec<rails::Violation>) -> Self {
+        self.violations = violations.into_iter().map(Violation::from).collect();
         self
     }
 
     /// The document, as an item of a batch carries it.
-    pub(crate) fn document(&self) -> Value {
-        let mut document = self.more.clone();
-        document.insert("type".to_owned(), json!("about:blank"));
-        document.insert("title".to_owned(), json!(self.title));
-        document.insert("status".to_owned(), json!(self.status.as_u16()));
-        document.insert("detail".to_owned(), json!(self.detail));
-        Value::Object(document)
+    pub(crate) fn document(&self) -> Document {
+        Document {
+            kind: "about:blank",
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            violations: self.violations.clone(),
+        }
     }
 }
 
@@ -105,9 +173,10 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(after) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+            headers
+                .insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil().max(1.0) as u64));
         }
-        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
+        if [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT].contains(&self.status) {
             // What is left of the body may be unread: the connection is no use for another request.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

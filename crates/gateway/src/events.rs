@@ -4,47 +4,124 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use bytes::{Buf, BytesMut};
 use futures::StreamExt;
-use model::NewEvent;
+use model::{NewEvent, RunId};
 use record::Admitted;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 
 use crate::App;
 use crate::auth::Caller;
 use crate::cloud;
-use crate::error::Problem;
+use crate::error::{Document, Problem};
+use crate::extract::whole;
+use crate::openapi::{Always, WithBody};
 
 /// Events of one request, at most: its answer has an item for each.
 const MOST: usize = 100_000;
 /// Events of one request that are under way at once.
 const WINDOW: usize = 512;
 
-/// How many times the limit of a body that is too large is read before the connection is cut.
-const HEARD_OUT: usize = 16;
-
 type Pending = Result<oneshot::Receiver<Result<Admitted, Problem>>, Problem>;
 
-/// Takes events.
+/// An event as it is sent.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Event)]
+#[expect(dead_code, reason = "it describes what model::NewEvent reads")]
+struct NewEventBody {
+    /// Where it came from: 1 to 200 bytes.
+    source: String,
+    /// The sender's own id: the same source and id again is the same run.
+    request_id: Option<String>,
+    /// Any JSON but null; of an object `title`, `body`, `url`, `published_at` and `language` are understood.
+    payload: serde_json::Value,
+}
+
+/// One event, or several.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = Events)]
+#[expect(dead_code, reason = "it describes what is read item by item")]
+enum EventsBody {
+    One(NewEventBody),
+    Several(Vec<NewEventBody>),
+}
+
+/// What became of the events of a request: of one event its run, of several an item for each.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Taken {
+    One(Accepted),
+    Several(TakenEvents),
+}
+
+/// The run of an event.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Accepted {
+    run_id: RunId,
+    /// Whether the run is new; an event that was known before has its run already.
+    created: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TakenEvents {
+    accepted: usize,
+    refused: usize,
+    /// One for each event, in order.
+    items: Vec<TakenItem>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum TakenItem {
+    Accepted {
+        index: usize,
+        #[serde(flatten)]
+        accepted: Accepted,
+    },
+    Refused {
+        index: usize,
+        error: Document,
+    },
+}
+
+/// Takes events: committed to the record before they are answered 202.
+#[utoipa::path(
+    post,
+    operation_id = "take_events",
+    path = "/v1/events",
+    tag = "events",
+    request_body(
+        description = "JSON, NDJSON (an event a line) or CloudEvents 1.0, also in binary mode",
+        content(
+            (EventsBody = "application/json"),
+            (String = "application/x-ndjson"),
+            (Object = "application/cloudevents+json"),
+            (Vec<Object> = "application/cloudevents-batch+json"),
+        ),
+    ),
+    params(("traceparent" = Option<String>, Header, description = "W3C trace context, which the run's spans follow")),
+    responses((status = 202, description = "Committed", body = Taken), WithBody, Always),
+)]
 pub(crate) async fn accept(
     State(app): State<App>,
     caller: Caller,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Problem> {
+) -> Result<(StatusCode, Json<Taken>), Problem> {
     caller.must("ingest")?;
     room(&app)?;
     let mut batch = Batch::new(&app, &caller, &headers);
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if content_type.contains("ndjson") || content_type.contains("jsonl") {
         lines(&mut batch, body).await?;
-        return batch.answer().await;
+        return Ok(batch.answer().await);
     }
-    let limit = usize::try_from(app.config.max_event).unwrap_or(usize::MAX);
-    let bytes = whole(body, limit).await?.ok_or_else(|| Problem::too_large(app.config.max_event))?;
+    let bytes = whole(body, app.config.max_event).await?;
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(Problem::bad_request("the body is empty"));
     }
@@ -69,7 +146,7 @@ pub(crate) async fn accept(
             },
         }
     }
-    batch.answer().await
+    Ok(batch.answer().await)
 }
 
 /// Refuses where the backlog is over its high-water mark.
@@ -80,28 +157,10 @@ fn room(app: &App) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A whole body; `None` where it is over the limit. The rest of a body that is too large is read and thrown away, up to
-/// a bound: a sender that is cut off in mid-sentence would not read the answer.
-async fn whole(body: Body, limit: usize) -> Result<Option<BytesMut>, Problem> {
-    let mut stream = body.into_data_stream();
-    let (mut bytes, mut length) = (BytesMut::new(), 0_usize);
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|e| Problem::bad_request(format!("the body broke off: {e}")))?;
-        length += chunk.len();
-        if length <= limit {
-            bytes.extend_from_slice(&chunk);
-        } else if length > limit.saturating_mul(HEARD_OUT) {
-            break;
-        }
-    }
-    Ok((length <= limit).then_some(bytes))
-}
-
-async fn one(batch: &mut Batch<'_>, bytes: &[u8]) -> Result<Response, Problem> {
+async fn one(batch: &mut Batch<'_>, bytes: &[u8]) -> Result<(StatusCode, Json<Taken>), Problem> {
     let pending = batch.submit(bytes).await;
     let admitted = batch.settle(pending).await?;
-    let answer = json!({ "run_id": admitted.run, "created": admitted.created });
-    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+    Ok((StatusCode::ACCEPTED, Json(Taken::One(Accepted { run_id: admitted.run, created: admitted.created }))))
 }
 
 /// Reads NDJSON line by line: memory holds one line, the events under way, and an item of the answer for each line.
@@ -111,7 +170,7 @@ async fn lines(batch: &mut Batch<'_>, body: Body) -> Result<(), Problem> {
     let mut rest = BytesMut::new();
     let mut skipping = false;
     while let Some(chunk) = stream.next().await {
-        rest.extend_from_slice(&chunk.map_err(|e| Problem::bad_request(format!("the body broke off: {e}")))?);
+        rest.extend_from_slice(&chunk.map_err(|e| Problem::broken_off(&e))?);
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let line = rest.split_to(end);
             rest.advance(1);
@@ -148,7 +207,7 @@ struct Batch<'a> {
     caller: &'a Caller,
     traceparent: Option<String>,
     pending: std::collections::VecDeque<(usize, Pending)>,
-    items: Vec<Value>,
+    items: Vec<TakenItem>,
     accepted: usize,
     count: usize,
 }
@@ -210,9 +269,12 @@ impl<'a> Batch<'a> {
         self.items.push(match settled {
             Ok(admitted) => {
                 self.accepted += 1;
-                json!({ "index": index, "run_id": admitted.run, "created": admitted.created })
+                TakenItem::Accepted {
+                    index,
+                    accepted: Accepted { run_id: admitted.run, created: admitted.created },
+                }
             }
-            Err(problem) => json!({ "index": index, "error": problem.document() }),
+            Err(problem) => TakenItem::Refused { index, error: problem.document() },
         });
     }
 
@@ -225,12 +287,13 @@ impl<'a> Batch<'a> {
         self.app.intake.submit(arrival).await
     }
 
-    async fn answer(mut self) -> Result<Response, Problem> {
+    async fn answer(mut self) -> (StatusCode, Json<Taken>) {
         while !self.pending.is_empty() {
             self.settle_first().await;
         }
-        let answer = json!({ "accepted": self.accepted, "refused": self.items.len() - self.accepted, "items": self.items });
-        Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+        let refused = self.items.len() - self.accepted;
+        let taken = TakenEvents { accepted: self.accepted, refused, items: self.items };
+        (StatusCode::ACCEPTED, Json(Taken::Several(taken)))
     }
 }
 

@@ -1,47 +1,95 @@
 //! `GET /v1/fleet`: streams, backlogs, consumers, the oldest job.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
+use record::Pause;
+use serde::Serialize;
+use streams::WorkStream;
+use utoipa::ToSchema;
 
 use crate::App;
 use crate::auth::Caller;
 use crate::error::Problem;
+use crate::openapi::Always;
 
-/// Shows the fleet.
-pub(crate) async fn show(State(app): State<App>, caller: Caller) -> Result<Json<Value>, Problem> {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Fleet {
+    /// One for each worker type.
+    streams: Vec<Stage>,
+    /// Runs of the tenant by state.
+    runs: BTreeMap<String, i64>,
+    /// What people paused.
+    pauses: Vec<Pause>,
+}
+
+/// The stream of a worker type.
+#[derive(Serialize, ToSchema)]
+struct Stage {
+    worker: &'static str,
+    stream: String,
+    /// Entries in it.
+    backlog: u64,
+    /// Entries it was ever given.
+    added: u64,
+    /// Jobs that wait to be tried again.
+    retries: u64,
+    /// Entries in its dead-letter stream.
+    dead_letters: u64,
+    /// Age of its oldest entry, in milliseconds.
+    oldest_ms: u64,
+    consumers: Vec<Consumer>,
+}
+
+/// A process that reads the stream.
+#[derive(Serialize, ToSchema)]
+struct Consumer {
+    name: String,
+    /// Entries it holds.
+    pending: u64,
+    /// Milliseconds since it last asked for anything.
+    idle_ms: u64,
+    partition: u16,
+}
+
+/// Shows streams, backlogs, consumers and pauses.
+#[utoipa::path(get, operation_id = "show_fleet", path = "/v1/fleet", tag = "operating", responses((status = 200, body = Fleet), Always))]
+pub(crate) async fn show(State(app): State<App>, caller: Caller) -> Result<Json<Fleet>, Problem> {
     caller.must("read")?;
-    let streams = &app.process.streams;
-    let mut shown = Vec::new();
+    let mut stages = Vec::new();
     for stream in streams::WORK_STREAMS {
-        let backlog = streams.backlog(stream.worker).await?;
-        let mut consumers = Vec::new();
-        for partition in 0..streams.partitions() {
-            for consumer in streams.consumers(stream.worker, partition).await? {
-                consumers.push(json!({
-                    "name": consumer.name, "pending": consumer.pending, "idle_ms": consumer.idle_ms, "partition": partition,
-                }));
-            }
-        }
-        shown.push(json!({
-            "worker": stream.worker,
-            "stream": format!("{}:{}", stream.base, stream.kind),
-            "backlog": backlog.stream,
-            "added": streams.entries_added(stream.worker).await?,
-            "retries": backlog.retry,
-            "dead_letters": backlog.dead_letters,
-            "oldest_ms": backlog.oldest_ms,
-            "consumers": consumers,
-        }));
+        stages.push(stage(&app.process.streams, stream).await?);
     }
-    let counts: serde_json::Map<String, Value> = app
-        .process
-        .record
-        .run_counts(Some(caller.tenant()))
-        .await?
-        .into_iter()
-        .map(|(state, count)| (state, json!(count)))
-        .collect();
-    let pauses = app.process.record.pauses().await?;
-    Ok(Json(json!({ "streams": shown, "runs": counts, "pauses": pauses })))
+    let record = &app.process.record;
+    Ok(Json(Fleet {
+        streams: stages,
+        runs: record.run_counts(Some(caller.tenant())).await?.into_iter().collect(),
+        pauses: record.pauses().await?,
+    }))
+}
+
+async fn stage(streams: &streams::Streams, of: &'static WorkStream) -> Result<Stage, Problem> {
+    let backlog = streams.backlog(of.worker).await?;
+    let mut consumers = Vec::new();
+    for partition in 0..streams.partitions() {
+        for consumer in streams.consumers(of.worker, partition).await? {
+            consumers.push(Consumer {
+                name: consumer.name,
+                pending: consumer.pending,
+                idle_ms: consumer.idle_ms,
+                partition,
+            });
+        }
+    }
+    Ok(Stage {
+        worker: of.worker,
+        stream: format!("{}:{}", of.base, of.kind),
+        backlog: backlog.stream,
+        added: streams.entries_added(of.worker).await?,
+        retries: backlog.retry,
+        dead_letters: backlog.dead_letters,
+        oldest_ms: backlog.oldest_ms,
+        consumers,
+    })
 }

@@ -11,17 +11,20 @@ use serde::Deserialize;
 use streams::{DATASET_EVENTS, Tail, Tailed};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
+use utoipa::IntoParams;
 
 use crate::App;
 use crate::auth::Caller;
 use crate::error::Problem;
 use crate::extract::Query;
+use crate::openapi::Always;
 
 /// Entries read at once.
 const PAGE: usize = 200;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct What {
     /// Only this type, such as `io.tidemill.run.published`.
     #[serde(rename = "type")]
@@ -31,6 +34,22 @@ pub(crate) struct What {
 }
 
 /// Follows the tenant's events from now on, or from after the id in `Last-Event-ID`. Each is a CloudEvent as JSON.
+#[utoipa::path(
+    get,
+    operation_id = "follow_events",
+    path = "/v1/events",
+    tag = "events",
+    params(What, ("last-event-id" = Option<String>, Header, description = "The id of the last event that was seen")),
+    responses(
+        (
+            status = 200,
+            description = "Server-sent events, each with a CloudEvent as its data",
+            body = String,
+            content_type = "text/event-stream",
+        ),
+        Always,
+    ),
+)]
 pub(crate) async fn follow(
     State(app): State<App>,
     caller: Caller,

@@ -1,8 +1,11 @@
 //! The gateway: events in, decisions in, answers out. Nothing is answered 202 before it is committed to the record.
 
+mod admission;
 mod auth;
+mod body;
 mod cloud;
 pub mod config;
+mod connection;
 mod error;
 mod escalations;
 mod events;
@@ -11,16 +14,21 @@ mod fleet_view;
 mod follow;
 mod intake;
 mod letters;
+mod openapi;
 mod people;
+mod rate;
 mod recall;
 mod resolve;
 mod runs;
+mod serve;
+mod triggers;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::middleware;
+use bytes::Bytes;
 use fleet::{Door, Fault, Process, Workflows};
 use rails::Policy;
 use text::Languages;
@@ -31,6 +39,8 @@ use auth::Tokens;
 use config::Section;
 use error::Problem;
 use intake::Intake;
+use rate::Rates;
+use serve::Server;
 
 /// Clients that follow events at once, each with a connection to Redis.
 const FOLLOWERS: usize = 200;
@@ -42,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) policy: Policy,
     pub(crate) languages: Languages,
     pub(crate) tokens: Tokens,
+    pub(crate) rates: Rates,
     pub(crate) door: Door,
     pub(crate) workflows: Workflows,
     pub(crate) intake: Intake,
@@ -49,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) index: OnceCell<::recall::Index>,
     /// Places for those who follow events.
     pub(crate) followers: Arc<Semaphore>,
+    /// What `/openapi.json` shows.
+    pub(crate) description: Bytes,
 }
 
 pub(crate) type App = Arc<Shared>;
@@ -71,49 +84,38 @@ pub async fn run(process: Process) -> Result<(), Fault> {
     let grace = process.settings.shared.worker.grace;
     let languages = Languages::new(&text::Config::default().languages)
         .map_err(|e| Fault::bug(format!("the usual languages: {e}")))?;
-    let app = router(process, config, policy, languages);
+    let (metrics, limits) = (process.metrics.clone(), config.clone());
+    let server = Server::new(router(process, config, policy, languages)?, &limits, metrics, shutdown.clone());
     tracing::info!(address = %address, "serving");
-    let served = axum::serve(listener, app).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     tokio::select! {
-        served = served => served.map_err(|e| Fault::bug(format!("serving ended: {e}"))),
+        () = server.serve(listener) => Ok(()),
         () = async { shutdown.cancelled().await; tokio::time::sleep(grace).await } => Ok(()),
     }
 }
 
-fn router(process: Process, config: Section, policy: Policy, languages: Languages) -> Router {
+fn router(process: Process, config: Section, policy: Policy, languages: Languages) -> Result<Router, Fault> {
+    let (routes, description) = openapi::routed().split_for_parts();
+    let description =
+        description.to_json().map_err(|e| Fault::bug(format!("the API cannot be described: {e}")))?.into();
     let shared = Arc::new(Shared {
         tokens: Tokens::new(process.record.clone()),
+        rates: Rates::new(&config.rate),
         door: Door::new(&process),
         workflows: Workflows::new(process.record.clone()),
         intake: Intake::start(process.clone()),
         index: OnceCell::new(),
         followers: Arc::new(Semaphore::new(FOLLOWERS)),
+        description,
         policy,
         languages,
         config,
         process,
     });
-    Router::new()
-        .route("/v1/events", post(events::accept).get(follow::follow))
-        .route("/v1/runs", get(runs::list))
-        .route("/v1/runs/{id}", get(runs::show))
-        .route("/v1/runs/{id}/cancel", post(runs::cancel))
-        .route("/v1/runs/{id}/retry", post(runs::retry))
-        .route("/v1/escalations", get(escalations::list))
-        .route("/v1/escalations/{id}", get(escalations::show))
-        .route("/v1/escalations/{id}/resolve", post(resolve::resolve))
-        .route("/escalations/{id}/resolve", post(resolve::resolve))
-        .route("/v1/publications", get(people::publications))
-        .route("/v1/publications/{id}/settle", post(people::settle))
-        .route("/v1/publications/{id}/feedback", post(people::feedback))
-        .route("/v1/incidents", get(people::incidents))
-        .route("/v1/dead-letters", get(letters::list))
-        .route("/v1/dead-letters/replay", post(letters::replay))
-        .route("/v1/recall", get(recall::recall))
-        .route("/v1/fleet", get(fleet_view::show))
+    Ok(routes
         .fallback(|| async { Problem::not_found("there is no such address; docs/api.md lists them") })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), admission::admit))
         // Events have their own limits, line by line.
         .layer(DefaultBodyLimit::disable())
-        .with_state(shared)
+        .with_state(shared))
 }

@@ -3,19 +3,20 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use model::{Actor, RunId, StoredContent};
 use rails::{Settled, Transition};
-use record::{Advance, Item, LoadedRun, Publication, PublicationState, Routed};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use record::{Advance, Incident, Item, LoadedRun, Publication, PublicationState, Routed};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::App;
 use crate::auth::Caller;
 use crate::error::Problem;
-use crate::extract::{Body, Query};
+use crate::extract::{Body, Path, Query};
+use crate::openapi::{Always, Conflicting, Missing, WithBody};
 
 /// A run of the caller's tenant; anyone else's does not exist.
 pub(crate) async fn load(
@@ -46,9 +47,11 @@ pub(crate) fn act(
     (item, Routed { transition, delay: Duration::ZERO, advance })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Limit {
+    /// 1 to 1000; 100 unless given.
     limit: Option<u32>,
 }
 
@@ -58,52 +61,96 @@ impl Limit {
     }
 }
 
-/// `GET /v1/publications`: the ledger, newest first.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Publications {
+    /// The newest first.
+    publications: Vec<Publication>,
+}
+
+/// Lists the ledger, newest first.
+#[utoipa::path(
+    get,
+    operation_id = "list_publications",
+    path = "/v1/publications",
+    tag = "people",
+    params(Limit),
+    responses((status = 200, body = Publications), Always),
+)]
 pub(crate) async fn publications(
     State(app): State<App>,
     caller: Caller,
     Query(limit): Query<Limit>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Publications>, Problem> {
     caller.must("read")?;
-    let found = app.process.record.publications(Some(caller.tenant()), limit.or(100)).await?;
-    Ok(Json(json!({ "publications": found })))
+    let publications = app.process.record.publications(Some(caller.tenant()), limit.or(100)).await?;
+    Ok(Json(Publications { publications }))
 }
 
-/// `GET /v1/incidents`: policy violations that blocked publications, newest first.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Incidents {
+    /// The newest first.
+    incidents: Vec<Incident>,
+}
+
+/// Lists policy violations that blocked publications, newest first.
+#[utoipa::path(
+    get,
+    operation_id = "list_incidents",
+    path = "/v1/incidents",
+    tag = "people",
+    params(Limit),
+    responses((status = 200, body = Incidents), Always),
+)]
 pub(crate) async fn incidents(
     State(app): State<App>,
     caller: Caller,
     Query(limit): Query<Limit>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Incidents>, Problem> {
     caller.must("read")?;
-    let found = app.process.record.incidents(caller.tenant(), limit.or(100)).await?;
-    Ok(Json(json!({ "incidents": found })))
+    let incidents = app.process.record.incidents(caller.tenant(), limit.or(100)).await?;
+    Ok(Json(Incidents { incidents }))
 }
 
 /// The longest feedback, in characters.
 const LONGEST_FEEDBACK: usize = 10_000;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewFeedback {
     kind: FeedbackKind,
+    #[schema(min_length = 1, max_length = 10_000)]
     text: String,
 }
 
-#[derive(Deserialize, Clone, Copy)]
+#[derive(Deserialize, Clone, Copy, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum FeedbackKind {
     Complaint,
     Correction,
 }
 
-/// `POST /v1/publications/{id}/feedback`: a complaint or a correction, kept with the publication.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct KeptFeedback {
+    feedback_id: Uuid,
+    publication_id: Uuid,
+}
+
+/// Keeps a complaint or a correction with a publication.
+#[utoipa::path(
+    post,
+    operation_id = "give_feedback",
+    path = "/v1/publications/{id}/feedback",
+    tag = "people",
+    params(("id" = Uuid, Path, description = "The publication")),
+    request_body = NewFeedback,
+    responses((status = 201, description = "Kept", body = KeptFeedback), Missing, WithBody, Always),
+)]
 pub(crate) async fn feedback(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
     Body(given): Body<NewFeedback>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Json<KeptFeedback>), Problem> {
     caller.must("moderate")?;
     let row = publication(&app, &caller, &id).await?;
     let text = given.text.trim();
@@ -115,8 +162,9 @@ pub(crate) async fn feedback(
         FeedbackKind::Correction => "correction",
     };
     let record = &app.process.record;
-    let kept = record.add_feedback(row.publication_id, caller.tenant(), kind, text, caller.name()).await?;
-    Ok((StatusCode::CREATED, Json(json!({ "feedback_id": kept, "publication_id": row.publication_id }))))
+    let feedback_id =
+        record.add_feedback(row.publication_id, caller.tenant(), kind, text, caller.name()).await?;
+    Ok((StatusCode::CREATED, Json(KeptFeedback { feedback_id, publication_id: row.publication_id })))
 }
 
 /// A publication of the caller's tenant; anyone else's does not exist.
@@ -127,13 +175,15 @@ async fn publication(app: &App, caller: &Caller, id: &str) -> Result<Publication
     row.filter(|row| row.tenant == caller.tenant()).ok_or_else(missing)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = SettleBody)]
 pub(crate) struct Answer {
     answer: Answered,
 }
 
-#[derive(Deserialize, Clone, Copy)]
+/// Whether an unknown post went out: `delivered`; if not, send it again or give it up.
+#[derive(Deserialize, Clone, Copy, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Answered {
     Delivered,
@@ -141,13 +191,32 @@ enum Answered {
     Abandon,
 }
 
-/// `POST /v1/publications/{id}/settle`: a person says whether an `unknown` post went out.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SettledPublication {
+    publication_id: Uuid,
+    run_id: RunId,
+    /// The run's `seq` afterwards, where it had waited for this answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    seq: Option<i32>,
+}
+
+/// Settles an `unknown` post: a person says whether it went out.
+#[utoipa::path(
+    post,
+    operation_id = "settle_publication",
+    path = "/v1/publications/{id}/settle",
+    tag = "people",
+    params(("id" = Uuid, Path, description = "The publication")),
+    request_body = Answer,
+    responses((status = 200, body = SettledPublication), Missing, Conflicting, WithBody, Always),
+)]
 pub(crate) async fn settle(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
     Body(answer): Body<Answer>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<SettledPublication>, Problem> {
     caller.must("operate")?;
     let row = publication(&app, &caller, &id).await?;
     let answer = match answer.answer {
@@ -168,7 +237,7 @@ pub(crate) async fn settle(
     let settled = app.process.record.settle_by_person(&row, answer, caller.name(), item, routed).await?;
     let seq = settled.ok_or_else(stale)?;
     fleet::resume(&app.process.record, &app.process.streams, &workflow, run_id).await?;
-    Ok(Json(json!({ "publication_id": row.publication_id, "run_id": run_id, "seq": seq })))
+    Ok(Json(SettledPublication { publication_id: row.publication_id, run_id, seq: Some(seq) }))
 }
 
 /// The run of an unknown post moved on: what became of the post can still be told, but nothing is sent for it any more.
@@ -177,7 +246,7 @@ async fn settle_alone(
     caller: &Caller,
     row: &Publication,
     answer: Settled,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<SettledPublication>, Problem> {
     let state = match answer {
         Settled::Delivered => PublicationState::Confirmed,
         Settled::Abandon => PublicationState::Abandoned,
@@ -190,5 +259,5 @@ async fn settle_alone(
     if !app.process.record.settle_row_by_person(row, state, caller.name()).await? {
         return Err(Problem::conflict("the publication is not unknown"));
     }
-    Ok(Json(json!({ "publication_id": row.publication_id, "run_id": row.run_id })))
+    Ok(Json(SettledPublication { publication_id: row.publication_id, run_id: row.run_id, seq: None }))
 }

@@ -7,35 +7,73 @@ use ::recall::Index;
 use ::recall::config::Section;
 use axum::Json;
 use axum::extract::State;
+use chrono::{DateTime, Utc};
 use fleet::FaultKind;
-use model::RunId;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use model::{RunId, RunState};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 use vectors::Query as Nearest;
 
 use crate::App;
 use crate::auth::Caller;
 use crate::error::Problem;
 use crate::extract::Query;
+use crate::openapi::Always;
 
 /// The longest question, in characters.
 const LONGEST: usize = 10_000;
 /// Answers at most.
 const MOST: usize = 100;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Question {
+    /// What is looked for, in words: 1 to 10,000 characters.
     q: String,
+    /// How many answers: 1 to 100; 10 unless given.
+    #[param(minimum = 1, maximum = 100)]
     k: Option<usize>,
 }
 
-/// Answers with the `k` nearest of the tenant, nearest first, each with its score: the cosine, −1 to 1.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Recalled {
+    /// The model that embedded them.
+    model: String,
+    /// The nearest first.
+    results: Vec<RecalledTrend>,
+}
+
+/// What was embedded and means much the same.
+#[derive(Serialize, ToSchema)]
+struct RecalledTrend {
+    run_id: Uuid,
+    enriched_trend_id: Uuid,
+    /// Cosine, −1 to 1.
+    score: f32,
+    state: RunState,
+    received_at: DateTime<Utc>,
+    source: String,
+    title: String,
+    summary: String,
+    url: Option<String>,
+}
+
+/// Answers with the `k` nearest of the tenant, nearest first.
+#[utoipa::path(
+    get,
+    operation_id = "recall",
+    path = "/v1/recall",
+    tag = "operating",
+    params(Question),
+    responses((status = 200, body = Recalled), Always),
+)]
 pub(crate) async fn recall(
     State(app): State<App>,
     caller: Caller,
     Query(question): Query<Question>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Recalled>, Problem> {
     caller.must("read")?;
     let k = question.k.unwrap_or(10);
     if question.q.trim().is_empty() || question.q.chars().count() > LONGEST {
@@ -53,26 +91,26 @@ pub(crate) async fn recall(
     let found = index.store.nearest(nearest).await.map_err(refused)?;
     let runs: Vec<RunId> = found.iter().map(|near| RunId(near.run_id)).collect();
     let loaded = app.process.record.load(&runs, false, &["content".to_owned()]).await?;
-    let results: Vec<Value> = found
+    let results = found
         .iter()
         .filter_map(|near| {
             let (_, run) = loaded.iter().find(|(run, _)| run.0 == near.run_id)?;
             let run = run.as_ref().ok().filter(|run| run.tenant == caller.tenant())?;
             let content = run.content().ok().flatten()?.content;
-            Some(json!({
-                "run_id": near.run_id,
-                "enriched_trend_id": near.id,
-                "score": near.similarity,
-                "state": run.state,
-                "received_at": near.received_at,
-                "source": run.source,
-                "title": content.title,
-                "summary": content.summary,
-                "url": content.url,
-            }))
+            Some(RecalledTrend {
+                run_id: near.run_id,
+                enriched_trend_id: near.id,
+                score: near.similarity,
+                state: run.state,
+                received_at: near.received_at,
+                source: run.source.clone(),
+                title: content.title,
+                summary: content.summary,
+                url: content.url,
+            })
         })
         .collect();
-    Ok(Json(json!({ "model": index.embedder.model(), "results": results })))
+    Ok(Json(Recalled { model: index.embedder.model().to_owned(), results }))
 }
 
 async fn open(app: &App) -> Result<Index, Problem> {

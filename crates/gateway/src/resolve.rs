@@ -1,33 +1,42 @@
 //! Decisions of people: each is checked, judged by policy again, and committed once.
 
 use axum::Json;
-use axum::extract::{Path, State};
-use model::Content;
+use axum::extract::State;
+use model::{Content, RunId, RunState};
 use rails::{Decision, Refusal};
 use record::Resolution;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::App;
 use crate::auth::Caller;
 use crate::error::Problem;
 use crate::escalations::find;
-use crate::extract::{Body, Words};
+use crate::extract::{Body, Path, Words};
+use crate::openapi::{Always, Conflicting, Missing, WithBody};
 use crate::people;
 
-#[derive(Deserialize)]
+/// A decision.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ResolveBody {
     decision: Kind,
+    /// The new content, for `edit`.
     content: Option<Content>,
+    /// A step that leads to the one that asked, for `send_back`.
     step: Option<String>,
+    /// Why; `override` needs it.
     note: Option<Words>,
+    /// The escalation's version, so that a stale decision is refused.
     version: Option<i32>,
+    /// The person behind a desk's token.
+    #[schema(max_length = 100)]
     who: Option<String>,
 }
 
-#[derive(Deserialize, Clone, Copy, PartialEq)]
+#[derive(Deserialize, Clone, Copy, PartialEq, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = DecisionKind)]
 enum Kind {
     Approve,
     Reject,
@@ -87,13 +96,31 @@ impl ResolveBody {
     }
 }
 
-/// `POST /v1/escalations/{id}/resolve`: commits a decision, once.
+/// Where the run stands after a decision.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Resolved {
+    run_id: RunId,
+    seq: i32,
+    state: RunState,
+    step: String,
+}
+
+/// Commits a decision, once.
+#[utoipa::path(
+    post,
+    operation_id = "resolve_escalation",
+    path = "/v1/escalations/{id}/resolve",
+    tag = "people",
+    params(("id" = Uuid, Path, description = "The escalation")),
+    request_body = ResolveBody,
+    responses((status = 200, body = Resolved), Missing, Conflicting, WithBody, Always),
+)]
 pub(crate) async fn resolve(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
     Body(body): Body<ResolveBody>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Resolved>, Problem> {
     caller.must(if body.decision == Kind::Override { "operate" } else { "moderate" })?;
     let escalation = find(&app, &caller, &id).await?;
     let decided = || {
@@ -150,7 +177,26 @@ pub(crate) async fn resolve(
     if let Err(error) = app.process.streams.wake_planner(escalation.escalation_id).await {
         tracing::warn!(%error, %run_id, "the planner could not be woken; the reconciler resumes the run");
     }
-    Ok(Json(json!({ "run_id": run_id, "seq": seq, "state": state, "step": step })))
+    Ok(Json(Resolved { run_id, seq, state, step }))
+}
+
+/// Commits a decision, once; the same as with `/v1`.
+#[utoipa::path(
+    post,
+    operation_id = "resolve_escalation_unversioned",
+    path = "/escalations/{id}/resolve",
+    tag = "people",
+    params(("id" = Uuid, Path, description = "The escalation")),
+    request_body = ResolveBody,
+    responses((status = 200, body = Resolved), Missing, Conflicting, WithBody, Always),
+)]
+pub(crate) async fn resolve_unversioned(
+    app: State<App>,
+    caller: Caller,
+    id: Path<String>,
+    body: Body<ResolveBody>,
+) -> Result<Json<Resolved>, Problem> {
+    resolve(app, caller, id, body).await
 }
 
 /// Policy on languages means what a text is written in, so an edit is judged by that as well as by what it says of
@@ -170,7 +216,7 @@ fn refused(refusal: Refusal) -> Problem {
         _ => Problem::unprocessable(refusal.to_string()),
     };
     match refusal {
-        Refusal::Violates(violations) => problem.with("violations", json!(violations)),
+        Refusal::Violates(violations) => problem.with_violations(violations),
         _ => problem,
     }
 }

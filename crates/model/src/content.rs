@@ -5,6 +5,8 @@ use sha2::{Digest, Sha256};
 
 /// A SHA-256 digest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[0-9a-f]{64}$"))]
 pub struct Sha256Digest(pub [u8; 32]);
 
 impl Sha256Digest {
@@ -61,6 +63,7 @@ pub fn sha256(parts: &[&[u8]]) -> Sha256Digest {
 
 /// The artifact that is to be published. Plain text throughout: an outlet escapes for its own medium.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Content {
     /// Headline.

@@ -101,7 +101,11 @@ impl NewEvent {
     }
 }
 
-pub(crate) fn checked_name<'a>(field: &'static str, text: &'a str) -> Result<&'a str, EventError> {
+/// Checks a name: 1 to 200 bytes of text without control characters, not only spaces.
+///
+/// # Errors
+/// [`EventError::Name`], permanent.
+pub fn checked_name<'a>(field: &'static str, text: &'a str) -> Result<&'a str, EventError> {
     if text.trim().is_empty() || text.len() > MAX_NAME || text.chars().any(char::is_control) {
         return Err(EventError::Name { field });
     }

@@ -18,7 +18,7 @@ pub use content::{
 };
 pub use envelope::{EntryFields, EnvelopeError, Job, UpstreamEntry};
 pub use error::{Failure, RetryClass};
-pub use event::{EventError, NewEvent, Payload, SourceName};
+pub use event::{EventError, NewEvent, Payload, SourceName, checked_name};
 pub use ids::{DEFAULT_REGION, DEFAULT_TENANT, IdError, JobKey, RunId, enriched_trend_id};
 pub use outcome::{
     Claims, Effect, EffectResult, EmbeddingRecord, EmbeddingStatus, EnrichedTrend, Known, NearClaim, Outcome,

@@ -12,6 +12,7 @@ use crate::{Error, Item, Record, Routed, advance, dead_letters, extras};
 
 /// A question to a person.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Escalation {
     /// Its id.
     pub escalation_id: Uuid,
@@ -28,6 +29,7 @@ pub struct Escalation {
     /// The condition that raised it.
     pub rule: Option<String>,
     /// The values it read and its threshold.
+    #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value))]
     pub evidence: Box<RawValue>,
     /// `normal`, or `high` once the due time has passed.
     pub priority: String,

@@ -12,6 +12,7 @@ use crate::{Error, Record};
 
 /// A complaint or a correction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Feedback {
     /// Its id.
     pub feedback_id: Uuid,
@@ -29,6 +30,7 @@ pub struct Feedback {
 
 /// A policy violation that blocked a publication.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Incident {
     /// Its id.
     pub incident_id: Uuid,
@@ -37,6 +39,7 @@ pub struct Incident {
     /// What kind it is, such as `policy_violation`.
     pub kind: String,
     /// What was found, and the provenance up to there.
+    #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value))]
     pub detail: Box<RawValue>,
     /// When.
     pub opened_at: DateTime<Utc>,

@@ -73,6 +73,7 @@ pub struct OpenFiring {
 
 /// A firing, as people see it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Firing {
     /// Its id.
     pub firing_id: Uuid,

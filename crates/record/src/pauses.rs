@@ -8,6 +8,7 @@ use crate::{Error, Record};
 
 /// What is paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PauseKind {
     /// A worker type: its processes read nothing new.
@@ -36,6 +37,7 @@ impl PauseKind {
 
 /// A pause.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Pause {
     /// What kind of thing.
     pub kind: PauseKind,

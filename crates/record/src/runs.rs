@@ -25,6 +25,7 @@ pub struct RunFilter {
 
 /// A run in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RunSummary {
     /// Its id.
     pub run_id: RunId,
@@ -39,8 +40,10 @@ pub struct RunSummary {
     /// The pinned workflow version.
     pub pipeline_version: String,
     /// Its state.
+    #[cfg_attr(feature = "openapi", schema(value_type = model::RunState))]
     pub state: String,
     /// Its content's lifecycle.
+    #[cfg_attr(feature = "openapi", schema(value_type = model::Lifecycle))]
     pub lifecycle: String,
     /// Where it stands.
     pub step: String,
@@ -66,21 +69,25 @@ pub struct RunSummary {
 
 /// An artifact.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ArtifactView {
     /// The visit that made it.
     pub seq: i32,
     /// The step's id, or `content`.
     pub name: String,
     /// Its exact JSON.
+    #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value))]
     pub body: Box<RawValue>,
 }
 
 /// A link of the provenance chain.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProvenanceView {
     /// Its place.
     pub pos: i32,
     /// What it says.
+    #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value))]
     pub entry: Box<RawValue>,
     /// Its hash, hexadecimal.
     pub hash: String,
@@ -88,6 +95,7 @@ pub struct ProvenanceView {
 
 /// A run with everything it left.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RunDetail {
     /// The run.
     #[serde(flatten)]

@@ -44,6 +44,12 @@ impl Worker {
         Self { process, log }
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What it wrote so far.
     #[must_use]
     pub fn log(&self) -> String {

@@ -1,10 +1,9 @@
 //! Processes die at the worst moments; every event still ends exactly once.
 
 use local::Signal;
-use serde_json::Value;
-use testkit::{Worker, eventually};
+use testkit::eventually;
 
-use crate::fleet::{END, Fleet, event, events};
+use crate::fleet::{END, Fleet, event, events, metrics};
 use crate::misbehaviour::{ARMED, rogue};
 
 #[tokio::test]
@@ -125,18 +124,6 @@ async fn a_worker_that_sleeps_beyond_the_takeover_time_changes_nothing_when_it_w
     assert_eq!(jobs(&metrics(&fleet.workers[0].1).await, "done"), 0, "none of its results counts");
     assert_eq!(fleet.runs().await, runs);
     fleet.assert_consistent().await;
-}
-
-/// What a process serves at `/metrics`.
-async fn metrics(worker: &Worker) -> String {
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let log = worker.log();
-    let started = log.lines().find_map(|line| {
-        let line: Value = serde_json::from_str(line).ok()?;
-        line["admin"].as_str().map(str::to_owned)
-    });
-    let url = format!("http://{}/metrics", started.expect("it tells its admin address"));
-    reqwest::get(url).await.unwrap().text().await.unwrap()
 }
 
 /// The counter of jobs with this outcome.

@@ -1,5 +1,6 @@
 //! A whole fleet for one test.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use local::Signal;
@@ -7,6 +8,8 @@ use record::{Record, RunFilter, RunSummary};
 use serde_json::{Value, json};
 use streams::Streams;
 use testkit::{Servers, Start, Worker, eventually};
+use tidemill_tests::Checked;
+use tokio::sync::Mutex;
 
 /// Settings that make a test's fleet quick to notice things.
 pub(crate) const QUICK: [&str; 6] = [
@@ -24,6 +27,8 @@ pub(crate) struct Fleet {
     pub(crate) record: Record,
     pub(crate) streams: Streams,
     pub(crate) workers: Vec<(&'static str, Worker)>,
+    /// The check before each gateway, by the gateway's own address.
+    checked: Mutex<BTreeMap<String, Checked>>,
 }
 
 impl Fleet {
@@ -34,7 +39,7 @@ impl Fleet {
 
     pub(crate) async fn on(servers: Servers) -> Self {
         let (record, streams) = (servers.record().await, servers.streams().await);
-        Self { servers, record, streams, workers: Vec::new() }
+        Self { servers, record, streams, workers: Vec::new(), checked: Mutex::default() }
     }
 
     /// The planner and these workers.
@@ -123,8 +128,18 @@ impl Fleet {
             .count()
     }
 
-    /// The gateway's address, from its log.
+    /// The gateway's address, where each of its answers is checked against its description.
     pub(crate) async fn gateway(&self) -> String {
+        let own = format!("http://{}", self.unchecked_gateway().await);
+        let mut checked = self.checked.lock().await;
+        if !checked.contains_key(&own) {
+            checked.insert(own.clone(), Checked::before(&own).await);
+        }
+        checked[&own].url()
+    }
+
+    /// The gateway's own address, for tests of connections; from its log.
+    pub(crate) async fn unchecked_gateway(&self) -> String {
         let log = || {
             self.workers.iter().find(|(name, _)| *name == "gateway").map(|(_, w)| w.log()).unwrap_or_default()
         };
@@ -135,8 +150,20 @@ impl Fleet {
                 .and_then(|line| line["address"].as_str().map(str::to_owned))
         };
         eventually("the gateway serves", async || address(&log()).is_some()).await;
-        format!("http://{}", address(&log()).unwrap())
+        address(&log()).unwrap()
     }
+}
+
+/// What a process serves at `/metrics`.
+pub(crate) async fn metrics(worker: &Worker) -> String {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let log = worker.log();
+    let started = log.lines().find_map(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        line["admin"].as_str().map(str::to_owned)
+    });
+    let url = format!("http://{}/metrics", started.expect("it tells its admin address"));
+    reqwest::get(url).await.unwrap().text().await.unwrap()
 }
 
 /// An ordinary text, another one for each number.

@@ -8,6 +8,7 @@ mod decisions;
 mod door;
 mod effects;
 mod fleet;
+mod gateway_limits;
 mod letters;
 mod misbehaviour;
 mod operators;

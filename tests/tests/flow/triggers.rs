@@ -9,6 +9,7 @@ use record::{Firing, FiringFilter, LetterFilter};
 use serde_json::{Value, json};
 use testkit::eventually;
 
+use crate::door::{ALL, Desk};
 use crate::fleet::{END, Fleet, event};
 
 async fn firings(fleet: &Fleet, trigger: &str) -> Vec<Firing> {
@@ -240,4 +241,35 @@ async fn events_of_others_are_stored_before_they_are_acknowledged_and_fire_once(
     .await;
     assert_eq!(letters(&fleet).await.len(), 1, "this fleet's own events are skipped");
     fleet.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn a_trigger_is_fired_by_hand_once_for_a_request_id_and_by_its_own_tenant() {
+    let mut fleet = Fleet::quiet().await;
+    let triggers =
+        json!([{ "name": "t", "source": "s" }, { "name": "foreign", "source": "s", "tenant": "other" }]);
+    planners(&mut fleet, &triggers, 1).await;
+    fleet.start("gateway").await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let listed = desk.get("/v1/triggers").await.1;
+    assert_eq!(listed["triggers"].as_array().unwrap().len(), 1, "{listed}");
+    let body = json!({ "request_id": "one", "input": { "body": "By hand." } });
+    let (status, fired) = desk.post("/v1/triggers/t/fire", body.clone()).await;
+    assert_eq!((status.as_u16(), &fired["kind"]), (202, &json!("manual")), "{fired}");
+    concluded(&fleet, "t", 1).await;
+    let (status, again) = desk.post("/v1/triggers/t/fire", body).await;
+    assert_eq!((status.as_u16(), &again["outcome"]), (200, &json!("run")), "{again}");
+    for (path, body, expected) in [
+        ("/v1/triggers/foreign/fire", json!({}), 404),
+        ("/v1/triggers/nobody/fire", json!({}), 404),
+        ("/v1/triggers/t/fire", json!({ "input": [] }), 400),
+        ("/v1/triggers/t/fire", json!({ "colour": "red" }), 400),
+        ("/v1/triggers/t/fire", json!({ "request_id": "" }), 400),
+        ("/v1/triggers/t/fire", json!({ "input": { "body": "x".repeat(300_000) } }), 400),
+    ] {
+        assert_eq!(desk.post(path, body).await.0.as_u16(), expected, "{path}");
+    }
+    let shown = desk.get("/v1/firings?trigger=t&outcome=run").await.1;
+    assert_eq!(shown["firings"].as_array().unwrap().len(), 1, "{shown}");
+    assert!(desk.get("/v1/firings?outcome=suppressed").await.1["firings"].as_array().unwrap().is_empty());
 }

@@ -15,6 +15,7 @@ pub use claim::{Claim, Claimed};
 
 /// Where a ledger row stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PublicationState {
     /// Claimed; it may be under way, or its sender may be gone.
@@ -51,6 +52,7 @@ impl PublicationState {
 
 /// A ledger row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Publication {
     /// Its id.
     pub publication_id: Uuid,

@@ -1,0 +1,79 @@
+//! `tidemill triggers`.
+
+use fleet::Fault;
+use serde_json::{Value, json};
+
+use crate::args::Triggers;
+use crate::client::{self, Client};
+use crate::table;
+
+pub(crate) async fn run(command: Triggers) -> Result<(), Fault> {
+    match command {
+        Triggers::List { json, gateway } => list(&Client::of(&gateway)?, json).await,
+        Triggers::Fire { trigger, input, request_id, gateway } => {
+            fire(&Client::of(&gateway)?, &trigger, &input, request_id).await
+        }
+        Triggers::Firings { trigger, outcome, limit, json, gateway } => {
+            let filter = [("trigger", trigger), ("outcome", outcome)].map(|(name, value)| {
+                value.map(|value| format!("&{name}={}", client::escaped(&value))).unwrap_or_default()
+            });
+            let path = format!("/v1/firings?limit={limit}{}", filter.concat());
+            firings(&Client::of(&gateway)?.get(&path).await?["firings"], json);
+            Ok(())
+        }
+    }
+}
+
+async fn list(client: &Client, json: bool) -> Result<(), Fault> {
+    let found = &client.get("/v1/triggers").await?["triggers"];
+    if json {
+        table::json(found);
+        return Ok(());
+    }
+    let mut shown = table::table(&["trigger", "fires", "next", "source"]);
+    for trigger in found.as_array().into_iter().flatten() {
+        let definition = &trigger["definition"];
+        let fires = match (&definition["schedule"], &definition["on"]) {
+            (Value::Null, Value::Null) => "by hand".to_owned(),
+            (Value::Null, on) => format!("on {} ({})", table::plain(&on["type"]), table::plain(&on["from"])),
+            (schedule, _) => {
+                format!("{} {}", table::plain(&schedule["cron"]), table::plain(&schedule["timezone"]))
+            }
+        };
+        let (name, next) = (table::plain(&trigger["name"]), table::plain(&trigger["next_at"]));
+        shown.add_row([name, fires, next, table::plain(&definition["source"])]);
+    }
+    println!("{shown}");
+    Ok(())
+}
+
+async fn fire(client: &Client, trigger: &str, input: &str, request_id: Option<String>) -> Result<(), Fault> {
+    let input: Value = serde_json::from_str(input)
+        .map_err(|e| Fault::usage(format!("--input is no JSON: {e}; write it like '{{\"title\":\"…\"}}'")))?;
+    let mut body = json!({ "input": input });
+    if let Some(request_id) = request_id {
+        body["request_id"] = request_id.into();
+    }
+    let firing = client.post(&format!("/v1/triggers/{}/fire", client::escaped(trigger)), &body).await?;
+    let request_id = table::plain(&firing["request_id"]);
+    match firing["outcome"].as_str() {
+        None => println!("Fired as {request_id}; `tidemill triggers firings` shows what becomes of it."),
+        Some(outcome) => println!("{request_id} fired before: {outcome} {}", table::plain(&firing["reason"])),
+    }
+    Ok(())
+}
+
+fn firings(found: &Value, json: bool) {
+    if json {
+        table::json(found);
+        return;
+    }
+    let mut shown = table::table(&["fired", "trigger", "by", "outcome", "run or reason"]);
+    for firing in found.as_array().into_iter().flatten() {
+        let plain = |name: &str| table::plain(&firing[name]);
+        let outcome = firing["outcome"].as_str().unwrap_or("open").to_owned();
+        let why = if firing["run_id"].is_null() { plain("reason") } else { plain("run_id") };
+        shown.add_row([plain("fired_at"), plain("trigger"), plain("kind"), outcome, table::short(&why, 80)]);
+    }
+    println!("{shown}");
+}
