@@ -7,6 +7,7 @@
 
 mod admin;
 mod brain;
+mod breakers;
 pub mod config;
 mod door;
 pub mod failpoint;
@@ -23,6 +24,7 @@ mod telemetry;
 mod worker;
 mod workflows;
 
+pub use breakers::Breakers;
 pub use config::Settings;
 pub use door::{Arrival, Door, DoorError};
 pub use fault::{Fault, FaultKind};

@@ -14,6 +14,7 @@ mod letters;
 mod people;
 mod recall;
 mod resolve;
+mod revoke;
 mod runs;
 
 use std::sync::Arc;
@@ -105,6 +106,7 @@ fn router(process: Process, config: Section, policy: Policy, languages: Language
         .route("/escalations/{id}/resolve", post(resolve::resolve))
         .route("/v1/publications", get(people::publications))
         .route("/v1/publications/{id}/settle", post(people::settle))
+        .route("/v1/publications/{id}/revoke", post(revoke::revoke))
         .route("/v1/publications/{id}/feedback", post(people::feedback))
         .route("/v1/incidents", get(people::incidents))
         .route("/v1/dead-letters", get(letters::list))

@@ -7,7 +7,7 @@ mod terms;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use model::{EffectResult, Failure, Known};
+use model::{EffectResult, Failure, Known, Withdrawal};
 use reqwest::{Method, RequestBuilder, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -156,9 +156,9 @@ impl Wordpress {
         })
     }
 
-    /// Posts that carry the key, in any state but the bin.
-    async fn find(&self, key: &str) -> Result<Option<Value>, Failure> {
-        let common = [("status", "any"), ("context", "edit"), ("per_page", "20")];
+    /// The post that carries the key, in one of these states (`any` leaves out the trash).
+    async fn find(&self, key: &str, status: &str) -> Result<Option<Value>, Failure> {
+        let common = [("status", status), ("context", "edit"), ("per_page", "20")];
         for way in ["slug", "search"] {
             let query: Vec<(&str, &str)> = std::iter::once((way, key)).chain(common).collect();
             let found = self.site.get("posts", &query).await?;
@@ -173,14 +173,17 @@ impl Wordpress {
         Ok(None)
     }
 
-    /// Moves a post to the bin.
-    ///
-    /// # Errors
-    /// Permanent where the site refuses; unavailable where it cannot be reached.
-    pub async fn revoke(&self, key: &str) -> Result<(), Failure> {
-        let Some(post) = self.find(key).await? else { return Ok(()) };
-        let route = format!("posts/{}", post["id"]);
-        http::asked(self.site.request(Method::DELETE, &route, &[]).send().await).await.map(drop)
+    /// Moves the post to the trash, where an editor still finds it.
+    async fn withdraw(&self, key: &str) -> Result<Withdrawal, Failure> {
+        if let Some(post) = self.find(key, "any").await? {
+            let route = format!("posts/{}", post["id"]);
+            http::asked(self.site.request(Method::DELETE, &route, &[]).send().await).await?;
+            return Ok(Withdrawal::Done { detail: format!("post {} is in the trash", post["id"]) });
+        }
+        let trashed = self.find(key, "trash").await?;
+        Ok(trashed.map_or(Withdrawal::Absent, |post| Withdrawal::Done {
+            detail: format!("post {} was in the trash already", post["id"]),
+        }))
     }
 }
 
@@ -205,10 +208,14 @@ impl Outlet for Wordpress {
 
     fn ask<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Known, Failure>> {
         async move {
-            let found = self.find(key).await?;
+            let found = self.find(key, "any").await?;
             Ok(found.map_or(Known::Absent, |post| Known::Delivered { reference: reference(&post) }))
         }
         .boxed()
+    }
+
+    fn revoke<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Withdrawal, Failure>> {
+        self.withdraw(key).boxed()
     }
 
     fn preview(&self, post: &Post<'_>) -> Value {

@@ -7,7 +7,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use common::{KEY, content, post};
-use model::{EffectResult, Known, RetryClass};
+use model::{EffectResult, Known, RetryClass, Withdrawal};
 use serde_json::{Value, json};
 use tidemill_outlets::{Outlet, Wordpress, WordpressConfig};
 use wiremock::matchers::any;
@@ -83,7 +83,8 @@ async fn a_post_carries_the_key_as_slug_and_marker_and_its_terms_by_name() {
     let html = made["content"]["raw"].as_str().unwrap();
     assert!(html.contains("<p>First.</p>") && html.contains(&format!("<!-- tidemill:{KEY} -->")), "{html}");
     assert_eq!(made["title"], "A \"title\" &amp; &lt;more&gt;");
-    assert_eq!(outlet.revoke(KEY).await, Ok(()));
+    let withdrawn = outlet.revoke(KEY).await;
+    assert_eq!(withdrawn, Ok(Withdrawal::Done { detail: "post 40 is in the trash".to_owned() }));
     assert_eq!(outlet.ask(KEY).await, Ok(Known::Absent));
 }
 

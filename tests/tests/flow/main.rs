@@ -15,5 +15,6 @@ mod outages;
 mod outlets;
 mod record_guards;
 mod relay;
+mod revocations;
 mod sources;
 mod spans;
