@@ -32,6 +32,7 @@ pub(crate) fn effective(settings: &Settings) -> Result<Vec<Effective>, Fault> {
     found.extend(settings.effective::<PolicyFile>("policy")?);
     found.extend(settings.effective::<gateway::config::Section>("gateway")?);
     found.extend(settings.effective::<planner::config::Section>("planner")?);
+    found.extend(settings.effective::<planner::notify::Section>("notifications")?);
     found.extend(settings.effective::<etl::config::Section>("etl")?);
     found.extend(settings.effective::<recall::config::Section>("embedding")?);
     found.extend(settings.effective::<judge::config::Section>("judge")?);

@@ -32,7 +32,7 @@ pub use handler::{Handler, JobContext, Needs};
 pub use intents::Intents;
 pub use jobs::{add_first_jobs, add_job, resume};
 pub use launch::{Process, launch};
-pub use metrics::{JobLabels, Metrics};
+pub use metrics::{JobLabels, Metrics, NotificationLabels};
 pub use pauses::Pauses;
 pub use replay::{Replayed, Replayer, source_letter};
 

@@ -28,6 +28,15 @@ pub struct WorkerLabels {
     pub worker: String,
 }
 
+/// Labels of metrics of notifications.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NotificationLabels {
+    /// The target's name.
+    pub target: String,
+    /// `delivered`, `failed` (and tried again) or `given_up`.
+    pub outcome: String,
+}
+
 /// The metrics of a process: cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -62,6 +71,8 @@ pub struct Metrics {
     pub reconciled: Counter,
     /// Escalations that were raised because their due time passed.
     pub escalations_overdue: Counter,
+    /// Calls of notification targets by how they ended.
+    pub notifications: Family<NotificationLabels, Counter>,
 }
 
 fn seconds() -> Histogram {
@@ -100,6 +111,7 @@ impl Metrics {
             events_refused: Counter::default(),
             reconciled: Counter::default(),
             escalations_overdue: Counter::default(),
+            notifications: Family::default(),
         };
         let m = &metrics;
         registry.register("jobs", "Jobs by what became of them", m.jobs.clone());
@@ -121,6 +133,7 @@ impl Metrics {
             "Escalations past their due time",
             m.escalations_overdue.clone(),
         );
+        registry.register("notifications", "Notifications by how they ended", m.notifications.clone());
         metrics.registry = Arc::new(registry);
         metrics
     }

@@ -7,6 +7,7 @@ mod clock;
 pub mod config;
 mod error;
 mod intents;
+pub mod notify;
 mod reconcile;
 mod relay;
 mod resume;
@@ -21,6 +22,8 @@ use fleet::{Fault, Process};
 pub async fn run(process: Process) -> Result<(), Fault> {
     let config: config::Section = process.section("planner")?;
     let polled = sources::check(&config.sources)?;
+    let notifications: notify::Section = process.section("notifications")?;
+    let receivers = notify::check(&notifications)?;
     intents::register(&process.record, &config).await?;
     let polling = tokio::spawn(sources::run(process.clone(), polled));
     let relaying = tokio::spawn({
@@ -31,10 +34,11 @@ pub async fn run(process: Process) -> Result<(), Fault> {
             }
         }
     });
+    let notifying = tokio::spawn(notify::run(process.clone(), notifications, receivers));
     let resuming = tokio::spawn(resume::run(process.clone()));
     let reconciling = tokio::spawn(reconcile::run(process.clone(), config));
     process.shutdown.cancelled().await;
-    for task in [resuming, reconciling, polling, relaying] {
+    for task in [resuming, reconciling, polling, relaying, notifying] {
         task.await.map_err(|e| Fault::bug(format!("the planner's work broke off: {e}")))?;
     }
     Ok(())

@@ -53,8 +53,8 @@ pub use pauses::{Pause, PauseKind};
 pub use provenance::{ProvenanceEntry, trace_id};
 pub use prune::Pruned;
 pub use publications::{
-    Claim, Claimed, DueRevocation, Publication, PublicationState, Revocation, RevocationRequest,
-    RevocationState, publication_key,
+    Claim, Claimed, DueRevocation, OpenRevocation, Publication, PublicationState, Revocation,
+    RevocationRequest, RevocationState, publication_key,
 };
 pub use reconcile::{OutstandingRun, RunningCount};
 pub use relay::{LogCursor, LoggedLink};

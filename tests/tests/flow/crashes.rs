@@ -128,7 +128,7 @@ async fn a_worker_that_sleeps_beyond_the_takeover_time_changes_nothing_when_it_w
 }
 
 /// What a process serves at `/metrics`.
-async fn metrics(worker: &Worker) -> String {
+pub(crate) async fn metrics(worker: &Worker) -> String {
     rustls::crypto::ring::default_provider().install_default().ok();
     let log = worker.log();
     let started = log.lines().find_map(|line| {

@@ -10,6 +10,7 @@ mod effects;
 mod fleet;
 mod letters;
 mod misbehaviour;
+mod notifications;
 mod operators;
 mod outages;
 mod outlets;

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{Error, LoadedRun, Record};
 
 pub use claim::{Claim, Claimed};
-pub use revoke::{DueRevocation, Revocation, RevocationRequest, RevocationState};
+pub use revoke::{DueRevocation, OpenRevocation, Revocation, RevocationRequest, RevocationState};
 
 /// Where a ledger row stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

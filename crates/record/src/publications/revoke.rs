@@ -84,7 +84,43 @@ pub struct DueRevocation {
     pub attempts: i32,
 }
 
+/// A revocation that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenRevocation {
+    /// The publication.
+    pub publication_id: Uuid,
+    /// Its outlet.
+    pub outlet: String,
+    /// Tries so far.
+    pub attempts: i32,
+    /// What the outlet said last.
+    pub detail: Option<String>,
+}
+
 impl Record {
+    /// Revocations that wait, the oldest 100.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn open_revocations(&self) -> Result<Vec<OpenRevocation>, Error> {
+        let rows = sqlx::query(
+            "SELECT publication_id, outlet, r.attempts, r.detail FROM revocations r JOIN publications USING (publication_id)
+             WHERE r.state = 'requested' ORDER BY r.requested_at LIMIT 100",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::sql("the revocations"))?;
+        Ok(rows
+            .iter()
+            .map(|row| OpenRevocation {
+                publication_id: row.get("publication_id"),
+                outlet: row.get("outlet"),
+                attempts: row.get("attempts"),
+                detail: row.get("detail"),
+            })
+            .collect())
+    }
+
     /// Commits a person's wish that a post be withdrawn, with a link in its run's chain.
     ///
     /// # Errors
