@@ -87,7 +87,22 @@ impl Site {
     }
 
     async fn get(&self, route: &str, query: &[(&str, &str)]) -> Result<Value, Failure> {
-        read(&http::asked(self.request(Method::GET, route, query).send().await).await?)
+        read(&self.asked(self.request(Method::GET, route, query)).await?)
+    }
+
+    /// The body of a successful answer to a request that publishes nothing.
+    async fn asked(&self, request: RequestBuilder) -> Result<Vec<u8>, Failure> {
+        let answer = http::asked(request.send().await).await;
+        answer.map_err(|failure| Failure { reason: self.explained(failure.reason), ..failure })
+    }
+
+    /// WordPress takes whoever shows a wrong password for a visitor, and says only what visitors may not.
+    fn explained(&self, reason: String) -> String {
+        if reason.contains("401 Unauthorized") || reason.contains("rest_forbidden") {
+            let user = &self.username;
+            return format!("{reason}; most likely `{user}` has no such application password any more");
+        }
+        reason
     }
 }
 
@@ -130,7 +145,12 @@ impl Wordpress {
         body["categories"] = json!(categories);
         body["tags"] = json!(tags);
         let sent = self.site.request(Method::POST, "posts", &[]).json(&body).send().await;
-        let (_, answer) = http::published(sent).await?;
+        let (_, answer) = http::published(sent).await.map_err(|result| match result {
+            EffectResult::Rejected { reason } => {
+                EffectResult::Rejected { reason: self.site.explained(reason) }
+            }
+            other => other,
+        })?;
         read(&answer).map_err(|failure| EffectResult::Unsettled { reason: failure.reason })
     }
 
@@ -177,7 +197,7 @@ impl Wordpress {
     async fn withdraw(&self, key: &str) -> Result<Withdrawal, Failure> {
         if let Some(post) = self.find(key, "any").await? {
             let route = format!("posts/{}", post["id"]);
-            http::asked(self.site.request(Method::DELETE, &route, &[]).send().await).await?;
+            self.site.asked(self.site.request(Method::DELETE, &route, &[])).await?;
             return Ok(Withdrawal::Done { detail: format!("post {} is in the trash", post["id"]) });
         }
         let trashed = self.find(key, "trash").await?;
