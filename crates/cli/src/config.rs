@@ -49,6 +49,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn neither_secrets_nor_secret_addresses_of_notifications_are_shown() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let target = "{ name: chat, url: 'https://hooks.example.org/T0/hush', secret: whsec_hush }";
+        std::fs::write(file.path(), format!("notifications:\n  targets: [{target}]\n")).unwrap();
+        let given = Overrides { config: Some(file.path().to_owned()), ..Overrides::default() };
+        let shown = effective(&Settings::resolve(&given, BTreeMap::new()).unwrap()).unwrap();
+        let targets = shown.iter().find(|one| one.key == "notifications.targets").unwrap();
+        assert!(
+            targets.value.contains("hooks.example.org") && !targets.value.contains("hush"),
+            "{targets:?}"
+        );
+    }
+
+    #[test]
     fn the_reference_configuration_names_every_key_with_its_default() {
         let file =
             std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/tidemill.reference.yaml");

@@ -63,7 +63,7 @@ pub struct TargetConfig {
 enum Shape {
     Document,
     Slack,
-    Own { template: Template, json: bool },
+    Own { template: Box<Template>, json: bool },
 }
 
 /// A receiver of notifications.
@@ -86,8 +86,8 @@ impl Target {
         let shape = match config.template.as_str() {
             "json" => Shape::Document,
             "slack" => Shape::Slack,
-            own if json => Shape::Own { template: Template::json(own)?, json },
-            own => Shape::Own { template: Template::parse(own)?, json },
+            own if json => Shape::Own { template: Box::new(Template::json(own)?), json },
+            own => Shape::Own { template: Box::new(Template::parse(own)?), json },
         };
         Ok(Self {
             hook: Hook::new(&url, &config.secret)?,

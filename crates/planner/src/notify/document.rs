@@ -1,6 +1,6 @@
 //! What people are told: a document with everything, and in it a sentence for those who read only that.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat};
 use record::{Notice, NoticeKind};
 use serde_json::{Value, json};
 
@@ -90,30 +90,38 @@ fn time(value: &Value) -> String {
         .map_or_else(|_| given.to_owned(), |at| at.to_utc().to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
-/// A document as people may be told it, to try a template on.
+/// The documents of docs/notifications.md, to try templates on.
 pub(crate) fn sample(kind: NoticeKind) -> Value {
-    let at = DateTime::<Utc>::UNIX_EPOCH;
-    let publication = json!({ "publication_id": uuid::Uuid::nil(), "outlet": "site", "reference": "post 7",
-                              "reason": "403", "requested_by": "desk" });
-    let escalation = json!({ "escalation_id": uuid::Uuid::nil(), "issue_type": "toxicity", "question": "May it?",
-                             "rule": "a > b", "opened_at": at, "due_at": at });
-    let detail = match kind {
-        NoticeKind::EscalationOpened | NoticeKind::EscalationOverdue => escalation,
-        NoticeKind::IncidentOpened => json!({ "incident_id": uuid::Uuid::nil(), "kind": "policy_violation",
-                                              "opened_at": at, "detail": {} }),
-        NoticeKind::BreakerOpened => json!({ "breaker": "outlet", "name": "site", "reason": "no connection",
-                                             "process": "publisher@host-1-abc", "opened_at": at }),
-        NoticeKind::PublicationUnknown | NoticeKind::RevocationRefused => publication,
+    const ID: uuid::Uuid = uuid::Uuid::from_u128(0x0197_a1c2_0000_7000_8000_0000_0000_0000);
+    const AT: &str = "2026-03-01T09:30:00.000000+00:00";
+    let publication = |requested_by: Option<&str>, reason: &str| {
+        json!({ "publication_id": ID, "outlet": "site", "reference": "post 7 https://blog.example.org/?p=7",
+                "reason": reason, "requested_by": requested_by })
     };
+    let detail = match kind {
+        NoticeKind::EscalationOpened | NoticeKind::EscalationOverdue => json!({
+            "escalation_id": ID, "issue_type": "toxicity", "rule": "judge.toxicity_score > values.max_toxicity",
+            "question": "This text reads as toxic. May it be published as it is?",
+            "opened_at": AT, "due_at": "2026-03-02T09:30:00.000000+00:00" }),
+        NoticeKind::IncidentOpened => json!({
+            "incident_id": ID, "kind": "policy_violation", "opened_at": AT,
+            "detail": { "rule": "size(judge.violations) > 0", "values": { "judge.violations": [] }, "report": {} } }),
+        NoticeKind::BreakerOpened => json!({
+            "breaker": "outlet", "name": "site", "reason": "no connection", "process": "publisher@host-1-abcdef",
+            "opened_at": AT }),
+        NoticeKind::PublicationUnknown => publication(None, "its sender died and its run moved on"),
+        NoticeKind::RevocationRefused => publication(Some("desk"), "it answered 403 Forbidden"),
+    };
+    let of_run = kind != NoticeKind::BreakerOpened;
     of(&Notice {
-        notice_id: uuid::Uuid::nil(),
+        notice_id: ID,
         kind,
-        tenant: Some(model::DEFAULT_TENANT.to_owned()),
-        run_id: Some(model::RunId(uuid::Uuid::nil())),
-        source: Some("wire".to_owned()),
-        content: Some(json!({ "title": "A \"title\"" }).to_string()),
+        tenant: of_run.then(|| model::DEFAULT_TENANT.to_owned()),
+        run_id: of_run.then_some(model::RunId(ID)),
+        source: of_run.then(|| "harbour-news".to_owned()),
+        content: of_run.then(|| json!({ "title": "The ferry is electric now" }).to_string()),
         detail,
-        happened_at: at,
+        happened_at: DateTime::parse_from_rfc3339(AT).map_or(DateTime::UNIX_EPOCH, |at| at.to_utc()),
     })
 }
 
@@ -122,14 +130,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_has_a_sentence_with_what_to_do_and_its_title_in_bounds() {
+    fn every_kind_is_documented_with_its_sample() {
+        let page = include_str!("../../../../docs/notifications.md");
+        let blocks = page.split("```json").skip(1).filter_map(|rest| rest.split("```").next());
+        let documented: Vec<Value> = blocks.filter_map(|block| serde_json::from_str(block).ok()).collect();
         for kind in NoticeKind::ALL {
             let told = sample(kind);
-            let text = told["text"].as_str().unwrap();
-            assert!(text.len() > 40 && !text.contains("  ") && !text.contains("()"), "{text}");
-            assert_eq!(told["type"], kind.as_str());
+            assert!(documented.contains(&told), "docs/notifications.md lacks\n{told:#}");
         }
-        let long = json!({ "title": "x".repeat(5000) + "\n<!channel>", "run_id": "r", "kind": "k" });
-        assert!(sentence(NoticeKind::IncidentOpened, &long).chars().count() < 300);
+    }
+
+    #[test]
+    fn a_sentence_is_one_line_in_bounds_whatever_the_title() {
+        for kind in NoticeKind::ALL {
+            let text = sample(kind)["text"].as_str().unwrap().to_owned();
+            assert!(text.len() > 40 && !text.contains("  ") && !text.contains("()"), "{text}");
+        }
+        let long = json!({ "title": format!("a\n{}", "x".repeat(5000)), "run_id": "r", "kind": "k" });
+        let text = sentence(NoticeKind::IncidentOpened, &long);
+        assert!(text.chars().count() < 300 && !text.contains('\n'), "{text}");
     }
 }

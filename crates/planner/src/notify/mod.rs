@@ -115,11 +115,11 @@ impl Notifier {
             return Vec::new();
         }
         let document = document::of(notice).to_string();
-        let one = |receiver: &&Arc<Receiver>| NewNotification {
+        let one = |receiver: &Arc<Receiver>| NewNotification {
             notice_id: notice.notice_id,
             target: receiver.name.clone(),
             document: document.clone(),
         };
-        wanted.iter().map(|receiver| one(receiver)).collect()
+        wanted.into_iter().map(one).collect()
     }
 }
