@@ -7,7 +7,7 @@ mod terms;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use model::{EffectResult, Failure, Known, Withdrawal};
+use model::{EffectResult, Failure, Known, RetryClass, Withdrawal};
 use reqwest::{Method, RequestBuilder, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -112,6 +112,9 @@ fn read(body: &[u8]) -> Result<Value, Failure> {
     })
 }
 
+/// How a site answers that deletes at once and for good (`EMPTY_TRASH_DAYS` is 0): that is not asked of it.
+const NO_TRASH: &str = "rest_trash_not_supported";
+
 /// The comment that marks a post.
 fn marker(key: &str) -> String {
     format!("<!-- tidemill:{key} -->")
@@ -195,15 +198,28 @@ impl Wordpress {
 
     /// Moves the post to the trash, where an editor still finds it.
     async fn withdraw(&self, key: &str) -> Result<Withdrawal, Failure> {
+        let mut refused = None;
         if let Some(post) = self.find(key, "any").await? {
             let route = format!("posts/{}", post["id"]);
-            self.site.asked(self.site.request(Method::DELETE, &route, &[])).await?;
-            return Ok(Withdrawal::Done { detail: format!("post {} is in the trash", post["id"]) });
+            match self.site.asked(self.site.request(Method::DELETE, &route, &[])).await {
+                Ok(_) => {
+                    return Ok(Withdrawal::Done { detail: format!("post {} is in the trash", post["id"]) });
+                }
+                Err(failure) if failure.reason.contains(NO_TRASH) => {
+                    return Err(Failure::permanent(format!("the site has no trash: {}", failure.reason)));
+                }
+                // Another process, or an editor, may have been faster by a moment.
+                Err(failure) if failure.class == RetryClass::Permanent => refused = Some(failure),
+                Err(failure) => return Err(failure),
+            }
         }
-        let trashed = self.find(key, "trash").await?;
-        Ok(trashed.map_or(Withdrawal::Absent, |post| Withdrawal::Done {
-            detail: format!("post {} was in the trash already", post["id"]),
-        }))
+        match (self.find(key, "trash").await?, refused) {
+            (Some(post), _) => {
+                Ok(Withdrawal::Done { detail: format!("post {} was in the trash already", post["id"]) })
+            }
+            (None, Some(failure)) => Err(failure),
+            (None, None) => Ok(Withdrawal::Absent),
+        }
     }
 }
 
