@@ -82,7 +82,7 @@ pub(crate) enum Command {
     /// End a pause
     #[command(after_help = "Example:\n  tidemill resume stage publisher")]
     Resume(Resume),
-    /// Look at the ledger of publications, or say what became of an unknown one
+    /// Look at the ledger of publications, say what became of an unknown one, or have a post withdrawn
     #[command(subcommand, after_help = "Example:\n  tidemill publications settle 0197… --answer delivered")]
     Publications(Publications),
     /// List triggers, fire one, see what became of each firing
@@ -547,6 +547,19 @@ pub(crate) enum Publications {
         /// What became of it, or shall
         #[arg(long)]
         answer: Answer,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
+    /// Have a post withdrawn from its outlet: a publisher does it, and tries again while the outlet is away
+    #[command(
+        after_help = "Example:\n  tidemill publications revoke 0197… --note 'the ferry was not cancelled'"
+    )]
+    Revoke {
+        /// The publication
+        publication: String,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
         #[command(flatten)]
         gateway: Gateway,
     },

@@ -32,6 +32,7 @@ pub(crate) fn effective(settings: &Settings) -> Result<Vec<Effective>, Fault> {
     found.extend(settings.effective::<PolicyFile>("policy")?);
     found.extend(settings.effective::<gateway::config::Section>("gateway")?);
     found.extend(settings.effective::<planner::config::Section>("planner")?);
+    found.extend(settings.effective::<planner::notify::Section>("notifications")?);
     found.extend(settings.effective::<etl::config::Section>("etl")?);
     found.extend(settings.effective::<recall::config::Section>("embedding")?);
     found.extend(settings.effective::<judge::config::Section>("judge")?);
@@ -46,6 +47,20 @@ mod tests {
     use fleet::config::Overrides;
 
     use super::*;
+
+    #[test]
+    fn neither_secrets_nor_secret_addresses_of_notifications_are_shown() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let target = "{ name: chat, url: 'https://hooks.example.org/T0/hush', secret: whsec_hush }";
+        std::fs::write(file.path(), format!("notifications:\n  targets: [{target}]\n")).unwrap();
+        let given = Overrides { config: Some(file.path().to_owned()), ..Overrides::default() };
+        let shown = effective(&Settings::resolve(&given, BTreeMap::new()).unwrap()).unwrap();
+        let targets = shown.iter().find(|one| one.key == "notifications.targets").unwrap();
+        assert!(
+            targets.value.contains("hooks.example.org") && !targets.value.contains("hush"),
+            "{targets:?}"
+        );
+    }
 
     #[test]
     fn the_reference_configuration_names_every_key_with_its_default() {

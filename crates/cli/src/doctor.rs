@@ -1,5 +1,7 @@
 //! `tidemill doctor`: looks at everything that a fleet needs, says what is wrong or stuck, and what to do about it.
 
+mod outside;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -236,6 +238,7 @@ async fn stuck(record: &Record, streams: &Streams) -> Result<Vec<Finding>, Fault
     for stream in streams::WORK_STREAMS {
         findings.push(stage(streams, stream.worker).await?);
     }
+    findings.extend(outside::examine(record).await?);
     let open = record.open_escalations(None, 1000).await?;
     let overdue = open.iter().filter(|escalation| escalation.due_at < chrono::Utc::now()).count();
     findings.push(match (open.len(), overdue) {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::args::Why;
 use crate::client::Client;
-use crate::{local_work, table};
+use crate::{local_work, publications, table};
 
 pub(crate) async fn run(why: Why) -> Result<(), Fault> {
     let id = local_work::id(&why.run, "run")?;
@@ -35,6 +35,7 @@ fn explain(run: &Value, fleet: &Value) -> Vec<String> {
     for row in run["publications"].as_array().into_iter().flatten() {
         let [outlet, state, told] = [&row["outlet"], &row["state"], &row["reference"]].map(table::plain);
         lines.push(format!("Publication through {outlet}: {state} {told}").trim_end().to_owned());
+        lines.extend(publications::revocation(row).map(|told| format!("  {told}")));
     }
     lines
 }

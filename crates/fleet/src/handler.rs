@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use model::{
     Effect, EffectResult, EmbeddingRecord, Failure, Known, Outcome, RunId, Sha256Digest, StoredContent,
+    Withdrawal,
 };
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +54,21 @@ pub trait Handler: Send + Sync + 'static {
         _key: Sha256Digest,
     ) -> impl Future<Output = Result<Known, Failure>> + Send {
         async { Ok(Known::CannotTell) }
+    }
+
+    /// The outlets whose posts this worker can withdraw, each with how long that may take.
+    fn outlets(&self) -> Vec<(String, Duration)> {
+        Vec::new()
+    }
+
+    /// Withdraws the post of a key from one of [`Handler::outlets`]. Called again where nobody saw a call end.
+    fn revoke(
+        &self,
+        outlet: &str,
+        _key: Sha256Digest,
+    ) -> impl Future<Output = Result<Withdrawal, Failure>> + Send {
+        let reason = format!("{} withdraws nothing, {outlet} least of all", Self::WORKER);
+        async move { Err(Failure::permanent(reason)) }
     }
 
     /// What is written to the embedding's record when the step dies.

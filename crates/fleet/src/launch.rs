@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Overrides;
 use crate::metrics::WorkerLabels;
-use crate::{Fault, FaultKind, Metrics, Pauses, Settings, admin, telemetry};
+use crate::{Breakers, Fault, FaultKind, Metrics, Pauses, Settings, admin, telemetry};
 
 /// Threads for blocking work, at most: it waits for cores and disks, and each thread keeps the stack it once used.
 const BLOCKING: usize = 32;
@@ -33,6 +33,8 @@ pub struct Process {
     pub metrics: Metrics,
     /// What people paused.
     pub pauses: Pauses,
+    /// What is out, as this process sees it.
+    pub breakers: Breakers,
     /// Cancelled when the process should stop.
     pub shutdown: CancellationToken,
     /// This process among those of its type: its name in consumer groups.
@@ -142,6 +144,7 @@ where
     let process = Process {
         settings,
         pauses: Pauses::follow(record.clone(), shutdown.clone()).await?,
+        breakers: Breakers::default(),
         record,
         streams,
         metrics: Metrics::new(),
@@ -150,6 +153,7 @@ where
         consumer,
     };
     watch_signals(process.shutdown.clone())?;
+    process.breakers.tell(process.record.clone(), process.consumer.clone(), process.shutdown.clone());
     let stopped = CancellationToken::new();
     let address = admin::serve(&process, stopped.clone()).await?;
     tracing::info!(worker = name, version, consumer = process.consumer, admin = %address, "started");

@@ -7,6 +7,7 @@
 
 mod admin;
 mod brain;
+mod breakers;
 pub mod config;
 mod door;
 pub mod failpoint;
@@ -23,6 +24,7 @@ mod telemetry;
 mod worker;
 mod workflows;
 
+pub use breakers::Breakers;
 pub use config::Settings;
 pub use door::{Arrival, Door, DoorError};
 pub use fault::{Fault, FaultKind};
@@ -30,7 +32,7 @@ pub use handler::{Handler, JobContext, Needs};
 pub use intents::Intents;
 pub use jobs::{add_first_jobs, add_job, resume};
 pub use launch::{Process, launch};
-pub use metrics::{CutLabels, FiringLabels, JobLabels, Metrics};
+pub use metrics::{CutLabels, FiringLabels, JobLabels, Metrics, NotificationLabels};
 pub use pauses::Pauses;
 pub use replay::{Replayed, Replayer, source_letter};
 

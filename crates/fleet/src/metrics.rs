@@ -44,6 +44,15 @@ pub struct CutLabels {
     pub reason: &'static str,
 }
 
+/// Labels of metrics of notifications.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NotificationLabels {
+    /// The target's name.
+    pub target: String,
+    /// `delivered`, `failed` (and tried again) or `given_up`.
+    pub outcome: String,
+}
+
 /// The metrics of a process: cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -86,6 +95,8 @@ pub struct Metrics {
     pub escalations_overdue: Counter,
     /// Firings by what became of them.
     pub firings: Family<FiringLabels, Counter>,
+    /// Calls of notification targets by how they ended.
+    pub notifications: Family<NotificationLabels, Counter>,
 }
 
 fn seconds() -> Histogram {
@@ -128,6 +139,7 @@ impl Metrics {
             reconciled: Counter::default(),
             escalations_overdue: Counter::default(),
             firings: Family::default(),
+            notifications: Family::default(),
         };
         let m = &metrics;
         registry.register("jobs", "Jobs by what became of them", m.jobs.clone());
@@ -153,6 +165,7 @@ impl Metrics {
             m.escalations_overdue.clone(),
         );
         registry.register("firings", "Firings of triggers by what became of them", m.firings.clone());
+        registry.register("notifications", "Notifications by how they ended", m.notifications.clone());
         metrics.registry = Arc::new(registry);
         metrics
     }

@@ -19,6 +19,7 @@ mod people;
 mod rate;
 mod recall;
 mod resolve;
+mod revoke;
 mod runs;
 mod serve;
 mod triggers;

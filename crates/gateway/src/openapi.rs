@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use crate::App;
 use crate::error::Document;
-use crate::{escalations, events, fleet_view, follow, letters, people, recall, resolve, runs, triggers};
+use crate::{escalations, events, fleet_view, follow, letters, people, recall, resolve, revoke, runs, triggers};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -65,6 +65,7 @@ pub(crate) fn routed() -> OpenApiRouter<App> {
         .routes(routes!(resolve::resolve_unversioned))
         .routes(routes!(people::publications))
         .routes(routes!(people::settle))
+        .routes(routes!(revoke::revoke))
         .routes(routes!(people::feedback))
         .routes(routes!(people::incidents))
         .routes(routes!(letters::list))

@@ -168,7 +168,7 @@ pub(crate) async fn feedback(
 }
 
 /// A publication of the caller's tenant; anyone else's does not exist.
-async fn publication(app: &App, caller: &Caller, id: &str) -> Result<Publication, Problem> {
+pub(crate) async fn publication(app: &App, caller: &Caller, id: &str) -> Result<Publication, Problem> {
     let missing = || Problem::not_found(format!("there is no publication {id}"));
     let id = Uuid::parse_str(id).map_err(|_| missing())?;
     let row = app.process.record.publication(id).await?;

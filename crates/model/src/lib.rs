@@ -22,7 +22,7 @@ pub use event::{EventError, NewEvent, Payload, SourceName, checked_name};
 pub use ids::{DEFAULT_REGION, DEFAULT_TENANT, IdError, JobKey, RunId, enriched_trend_id};
 pub use outcome::{
     Claims, Effect, EffectResult, EmbeddingRecord, EmbeddingStatus, EnrichedTrend, Known, NearClaim, Outcome,
-    Question, Report,
+    Question, Report, Withdrawal, storable,
 };
 pub use provenance::{Actor, ChainLink, genesis, link_hash};
 pub use run::{Lifecycle, RunState, UnknownName};

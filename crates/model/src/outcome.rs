@@ -176,9 +176,15 @@ impl EffectResult {
             Self::Rejected { reason } | Self::Unsettled { reason } | Self::Unknown { reason } => reason,
             Self::NotSent(failure) => &mut failure.reason,
         };
-        *words = words.replace('\0', "\u{fffd}").chars().take(WORDS_KEPT).collect();
+        *words = storable(words);
         self
     }
+}
+
+/// Words of an outlet as they can be stored: without NUL, and bounded.
+#[must_use]
+pub fn storable(words: &str) -> String {
+    words.replace('\0', "\u{fffd}").chars().take(WORDS_KEPT).collect()
 }
 
 /// What an outlet knows of a publication key.
@@ -195,6 +201,23 @@ pub enum Known {
     Repeatable,
     /// It cannot be asked.
     CannotTell,
+}
+
+/// What became of the withdrawal of a post.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// The post is withdrawn, as the words tell.
+    Done {
+        /// What was done.
+        detail: String,
+    },
+    /// The outlet has no such post any more.
+    Absent,
+    /// What this outlet sent cannot be called back.
+    Impossible {
+        /// Why not.
+        reason: String,
+    },
 }
 
 impl Report {

@@ -15,13 +15,13 @@ use lettre::message::{Mailbox, MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
-use model::{EffectResult, Failure, Known};
+use model::{EffectResult, Failure, Known, Withdrawal};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::secret::Secret;
 use crate::template::Template;
-use crate::{Outlet, Post};
+use crate::{Outlet, Post, irrevocable};
 
 /// Through which server, from whom, to whom.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -205,6 +205,10 @@ impl Outlet for Email {
 
     fn ask<'a>(&'a self, _key: &'a str) -> BoxFuture<'a, Result<Known, Failure>> {
         async { Ok(Known::CannotTell) }.boxed()
+    }
+
+    fn revoke<'a>(&'a self, _key: &'a str) -> BoxFuture<'a, Result<Withdrawal, Failure>> {
+        irrevocable("a message that was sent cannot be called back: write to its readers")
     }
 
     fn preview(&self, post: &Post<'_>) -> serde_json::Value {

@@ -3,30 +3,36 @@
 //! [`Outlet`] is the seam. An outlet is called at most once per claim in the ledger; what it answers must be true:
 //! "rejected" and "not sent" mean that nothing went out.
 //!
-//! | outlet        | sends to                                            | asked by key            |
-//! | ------------- | --------------------------------------------------- | ----------------------- |
-//! | [`Files`]     | a folder: Markdown, HTML and an Atom feed           | yes; de-duplicates      |
-//! | [`Webhook`]   | an address, signed after Standard Webhooks          | no; may de-duplicate    |
-//! | [`Wordpress`] | a WordPress site, through its REST API              | yes                     |
-//! | [`Email`]     | people, over SMTP                                   | no                      |
-//! | [`Mcp`]       | a tool of an MCP server                             | no; may de-duplicate    |
+//! | outlet        | sends to                                            | asked by key            | withdraws      |
+//! | ------------- | --------------------------------------------------- | ----------------------- | -------------- |
+//! | [`Files`]     | a folder: Markdown, HTML and an Atom feed           | yes; de-duplicates      | yes            |
+//! | [`Webhook`]   | an address, signed after Standard Webhooks          | no; may de-duplicate    | no             |
+//! | [`Wordpress`] | a WordPress site, through its REST API              | yes                     | to the trash   |
+//! | [`Email`]     | people, over SMTP                                   | no                      | no             |
+//! | [`Mcp`]       | a tool of an MCP server                             | no; may de-duplicate    | no             |
+//!
+//! [`Target`] sends notifications to people over the same signed call that [`Webhook`] makes.
 
 mod email;
 mod files;
+mod hook;
 mod http;
 mod mcp;
+mod notification;
 mod secret;
+mod slack;
 mod template;
 mod webhook;
 mod wordpress;
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
-use model::{Content, EffectResult, Failure, Known, RunId, Sha256Digest};
+use model::{Content, EffectResult, Failure, Known, RunId, Sha256Digest, Withdrawal};
 
 pub use email::{Email, EmailConfig, Security};
 pub use files::{Files, FilesConfig};
 pub use mcp::{Mcp, McpConfig};
+pub use notification::{Address, Target, TargetConfig};
 pub use secret::Secret;
 pub use webhook::{Webhook, WebhookConfig};
 pub use wordpress::{Status, Wordpress, WordpressConfig};
@@ -62,6 +68,17 @@ pub trait Outlet: Send + Sync + std::fmt::Debug {
     /// Transient where it cannot be asked now.
     fn ask<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Known, Failure>>;
 
+    /// Withdraws the post of a key. Called again where nobody saw the first call end, so it must not matter how often.
+    ///
+    /// # Errors
+    /// Permanent where the outlet refuses, anything else where it cannot be reached now.
+    fn revoke<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Withdrawal, Failure>>;
+
     /// What would be sent, for a dry run.
     fn preview(&self, post: &Post<'_>) -> serde_json::Value;
+}
+
+/// What an outlet answers whose posts cannot be called back.
+fn irrevocable(reason: &'static str) -> BoxFuture<'static, Result<Withdrawal, Failure>> {
+    Box::pin(async move { Ok(Withdrawal::Impossible { reason: reason.to_owned() }) })
 }

@@ -15,7 +15,7 @@ use std::process::Stdio;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use model::{EffectResult, Failure, Known};
+use model::{EffectResult, Failure, Known, Withdrawal};
 use rmcp::model::{CallToolRequestParams, CallToolResult};
 use rmcp::service::{RoleClient, RunningService, ServiceError};
 use rmcp::transport::StreamableHttpClientTransport;
@@ -27,7 +27,7 @@ use tokio::process::{Child, Command};
 
 use crate::secret::Secret;
 use crate::template::Template;
-use crate::{Outlet, Post, http};
+use crate::{Outlet, Post, http, irrevocable};
 
 /// Bytes that a server may say over stdio in one session.
 const LONGEST_SESSION: u64 = 4 << 20;
@@ -214,6 +214,10 @@ impl Outlet for Mcp {
     fn ask<'a>(&'a self, _key: &'a str) -> BoxFuture<'a, Result<Known, Failure>> {
         let known = if self.config.deduplicates { Known::Repeatable } else { Known::CannotTell };
         async { Ok(known) }.boxed()
+    }
+
+    fn revoke<'a>(&'a self, _key: &'a str) -> BoxFuture<'a, Result<Withdrawal, Failure>> {
+        irrevocable("a tool that was called cannot be told to undo it: look at its server")
     }
 
     fn preview(&self, post: &Post<'_>) -> Value {

@@ -5,18 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use chrono::Utc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use model::{EffectResult, Failure, Known};
+use model::{EffectResult, Failure, Known, Withdrawal};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use standardwebhooks::Webhook as Signer;
 
+use crate::hook::Hook;
 use crate::secret::Secret;
 use crate::template::{Template, fields};
-use crate::{Outlet, Post, http};
+use crate::{Outlet, Post, http, irrevocable};
 
 /// Where and how to call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -47,17 +46,15 @@ fn json_type() -> String {
 
 /// The outlet `webhook`.
 pub struct Webhook {
-    url: reqwest::Url,
+    hook: Hook,
     deduplicates: bool,
     headers: HeaderMap,
     template: Option<Template>,
-    signer: Option<Signer>,
-    client: reqwest::Client,
 }
 
 impl std::fmt::Debug for Webhook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Webhook").field("host", &self.url.host_str()).finish_non_exhaustive()
+        f.debug_struct("Webhook").field("host", &self.hook.host()).finish_non_exhaustive()
     }
 }
 
@@ -68,10 +65,7 @@ impl Webhook {
     /// Permanent: the address, a header, the template or the secret is none.
     pub fn new(config: &WebhookConfig) -> Result<Self, Failure> {
         let wrong = |what: &str, e: &dyn std::fmt::Display| Failure::permanent(format!("{what}: {e}"));
-        let url = reqwest::Url::parse(&config.url).map_err(|e| wrong("url", &e))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(Failure::permanent("url: it must be http:// or https://"));
-        }
+        let hook = Hook::new(&config.url, &config.secret)?;
         let mut headers = HeaderMap::new();
         headers.insert(
             CONTENT_TYPE,
@@ -81,15 +75,8 @@ impl Webhook {
             let name = HeaderName::try_from(name).map_err(|e| wrong("headers", &e))?;
             headers.insert(name, HeaderValue::try_from(value).map_err(|e| wrong("headers", &e))?);
         }
-        let signer = config
-            .secret
-            .read()?
-            .map(|secret| Signer::new(&secret))
-            .transpose()
-            .map_err(|e| wrong("secret", &e))?;
         let template = config.template.as_deref().map(Template::parse).transpose()?;
-        let client = http::client()?;
-        Ok(Self { url, deduplicates: config.deduplicates, headers, template, signer, client })
+        Ok(Self { hook, deduplicates: config.deduplicates, headers, template })
     }
 
     fn body(&self, post: &Post<'_>) -> Result<String, Failure> {
@@ -103,22 +90,8 @@ impl Webhook {
     }
 
     fn request(&self, post: &Post<'_>) -> Result<reqwest::RequestBuilder, Failure> {
-        let body = self.body(post)?;
-        let at = Utc::now().timestamp();
-        let mut request = self
-            .client
-            .post(self.url.clone())
-            .headers(self.headers.clone())
-            .header("idempotency-key", post.key)
-            .header(standardwebhooks::HEADER_WEBHOOK_ID, post.key)
-            .header(standardwebhooks::HEADER_WEBHOOK_TIMESTAMP, at.to_string());
-        if let Some(signer) = &self.signer {
-            let signature = signer
-                .sign(post.key, at, body.as_bytes())
-                .map_err(|e| Failure::permanent(format!("the body cannot be signed: {e}")))?;
-            request = request.header(standardwebhooks::HEADER_WEBHOOK_SIGNATURE, signature);
-        }
-        Ok(request.body(body))
+        let request = self.hook.post(post.key, self.body(post)?)?;
+        Ok(request.headers(self.headers.clone()).header("idempotency-key", post.key))
     }
 }
 
@@ -135,7 +108,7 @@ impl Outlet for Webhook {
             };
             match http::published(request.send().await).await {
                 Ok((status, _)) => {
-                    EffectResult::Confirmed { reference: format!("{status} by {}", host(&self.url)) }
+                    EffectResult::Confirmed { reference: format!("{status} by {}", self.hook.host()) }
                 }
                 Err(result) => result,
             }
@@ -149,14 +122,14 @@ impl Outlet for Webhook {
         async { Ok(known) }.boxed()
     }
 
+    fn revoke<'a>(&'a self, _key: &'a str) -> BoxFuture<'a, Result<Withdrawal, Failure>> {
+        irrevocable("a webhook that was called cannot be called back: ask its receiver")
+    }
+
     fn preview(&self, post: &Post<'_>) -> serde_json::Value {
         match self.body(post) {
-            Ok(body) => json!({ "post_to": host(&self.url), "signed": self.signer.is_some(), "body": body }),
+            Ok(body) => json!({ "post_to": self.hook.host(), "signed": self.hook.is_signed(), "body": body }),
             Err(failure) => json!({ "error": failure.reason }),
         }
     }
-}
-
-fn host(url: &reqwest::Url) -> String {
-    url.host_str().unwrap_or_default().to_owned()
 }

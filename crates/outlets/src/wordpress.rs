@@ -7,7 +7,7 @@ mod terms;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use model::{EffectResult, Failure, Known};
+use model::{EffectResult, Failure, Known, RetryClass, Withdrawal};
 use reqwest::{Method, RequestBuilder, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -87,7 +87,22 @@ impl Site {
     }
 
     async fn get(&self, route: &str, query: &[(&str, &str)]) -> Result<Value, Failure> {
-        read(&http::asked(self.request(Method::GET, route, query).send().await).await?)
+        read(&self.asked(self.request(Method::GET, route, query)).await?)
+    }
+
+    /// The body of a successful answer to a request that publishes nothing.
+    async fn asked(&self, request: RequestBuilder) -> Result<Vec<u8>, Failure> {
+        let answer = http::asked(request.send().await).await;
+        answer.map_err(|failure| Failure { reason: self.explained(failure.reason), ..failure })
+    }
+
+    /// WordPress takes whoever shows a wrong password for a visitor, and says only what visitors may not.
+    fn explained(&self, reason: String) -> String {
+        if reason.contains("401 Unauthorized") || reason.contains("rest_forbidden") {
+            let user = &self.username;
+            return format!("{reason}; most likely `{user}` has no such application password any more");
+        }
+        reason
     }
 }
 
@@ -96,6 +111,9 @@ fn read(body: &[u8]) -> Result<Value, Failure> {
         Failure::unavailable(format!("the site did not answer with JSON, as its REST API would: {e}"))
     })
 }
+
+/// How a site answers that deletes at once and for good (`EMPTY_TRASH_DAYS` is 0): that is not asked of it.
+const NO_TRASH: &str = "rest_trash_not_supported";
 
 /// The comment that marks a post.
 fn marker(key: &str) -> String {
@@ -130,7 +148,12 @@ impl Wordpress {
         body["categories"] = json!(categories);
         body["tags"] = json!(tags);
         let sent = self.site.request(Method::POST, "posts", &[]).json(&body).send().await;
-        let (_, answer) = http::published(sent).await?;
+        let (_, answer) = http::published(sent).await.map_err(|result| match result {
+            EffectResult::Rejected { reason } => {
+                EffectResult::Rejected { reason: self.site.explained(reason) }
+            }
+            other => other,
+        })?;
         read(&answer).map_err(|failure| EffectResult::Unsettled { reason: failure.reason })
     }
 
@@ -156,9 +179,9 @@ impl Wordpress {
         })
     }
 
-    /// Posts that carry the key, in any state but the bin.
-    async fn find(&self, key: &str) -> Result<Option<Value>, Failure> {
-        let common = [("status", "any"), ("context", "edit"), ("per_page", "20")];
+    /// The post that carries the key, in one of these states (`any` leaves out the trash).
+    async fn find(&self, key: &str, status: &str) -> Result<Option<Value>, Failure> {
+        let common = [("status", status), ("context", "edit"), ("per_page", "20")];
         for way in ["slug", "search"] {
             let query: Vec<(&str, &str)> = std::iter::once((way, key)).chain(common).collect();
             let found = self.site.get("posts", &query).await?;
@@ -173,14 +196,30 @@ impl Wordpress {
         Ok(None)
     }
 
-    /// Moves a post to the bin.
-    ///
-    /// # Errors
-    /// Permanent where the site refuses; unavailable where it cannot be reached.
-    pub async fn revoke(&self, key: &str) -> Result<(), Failure> {
-        let Some(post) = self.find(key).await? else { return Ok(()) };
-        let route = format!("posts/{}", post["id"]);
-        http::asked(self.site.request(Method::DELETE, &route, &[]).send().await).await.map(drop)
+    /// Moves the post to the trash, where an editor still finds it.
+    async fn withdraw(&self, key: &str) -> Result<Withdrawal, Failure> {
+        let mut refused = None;
+        if let Some(post) = self.find(key, "any").await? {
+            let route = format!("posts/{}", post["id"]);
+            match self.site.asked(self.site.request(Method::DELETE, &route, &[])).await {
+                Ok(_) => {
+                    return Ok(Withdrawal::Done { detail: format!("post {} is in the trash", post["id"]) });
+                }
+                Err(failure) if failure.reason.contains(NO_TRASH) => {
+                    return Err(Failure::permanent(format!("the site has no trash: {}", failure.reason)));
+                }
+                // Another process, or an editor, may have been faster by a moment.
+                Err(failure) if failure.class == RetryClass::Permanent => refused = Some(failure),
+                Err(failure) => return Err(failure),
+            }
+        }
+        match (self.find(key, "trash").await?, refused) {
+            (Some(post), _) => {
+                Ok(Withdrawal::Done { detail: format!("post {} was in the trash already", post["id"]) })
+            }
+            (None, Some(failure)) => Err(failure),
+            (None, None) => Ok(Withdrawal::Absent),
+        }
     }
 }
 
@@ -205,10 +244,14 @@ impl Outlet for Wordpress {
 
     fn ask<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Known, Failure>> {
         async move {
-            let found = self.find(key).await?;
+            let found = self.find(key, "any").await?;
             Ok(found.map_or(Known::Absent, |post| Known::Delivered { reference: reference(&post) }))
         }
         .boxed()
+    }
+
+    fn revoke<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Withdrawal, Failure>> {
+        self.withdraw(key).boxed()
     }
 
     fn preview(&self, post: &Post<'_>) -> Value {

@@ -7,7 +7,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use common::{KEY, content, post};
-use model::{EffectResult, Known, RetryClass};
+use model::{EffectResult, Failure, Known, RetryClass, Withdrawal};
 use serde_json::{Value, json};
 use tidemill_outlets::{Outlet, Wordpress, WordpressConfig};
 use wiremock::matchers::any;
@@ -83,7 +83,8 @@ async fn a_post_carries_the_key_as_slug_and_marker_and_its_terms_by_name() {
     let html = made["content"]["raw"].as_str().unwrap();
     assert!(html.contains("<p>First.</p>") && html.contains(&format!("<!-- tidemill:{KEY} -->")), "{html}");
     assert_eq!(made["title"], "A \"title\" &amp; &lt;more&gt;");
-    assert_eq!(outlet.revoke(KEY).await, Ok(()));
+    let withdrawn = outlet.revoke(KEY).await;
+    assert_eq!(withdrawn, Ok(Withdrawal::Done { detail: "post 40 is in the trash".to_owned() }));
     assert_eq!(outlet.ask(KEY).await, Ok(Known::Absent));
 }
 
@@ -108,5 +109,37 @@ async fn a_password_needs_https_and_a_site_that_is_out_is_an_outage() {
     else {
         panic!("nobody listens")
     };
+    assert_eq!(failure.class, RetryClass::Unavailable);
+}
+
+/// A site that has one post of the key, in the trash or not, and answers its deletion like this.
+async fn deleting(trashed: bool, status: u16, code: &str) -> Result<Withdrawal, Failure> {
+    let server = MockServer::start().await;
+    let refusal = json!({ "code": code });
+    let respond = move |request: &Request| {
+        let query: std::collections::HashMap<_, _> = request.url.query_pairs().into_owned().collect();
+        let found = if query.get("status").is_some_and(|s| s == "trash") && !trashed {
+            json!([])
+        } else {
+            json!([{ "id": 7, "slug": KEY }])
+        };
+        match request.method.as_str() {
+            "DELETE" => ResponseTemplate::new(status).set_body_json(&refusal),
+            _ => ResponseTemplate::new(200).set_body_json(found),
+        }
+    };
+    Mock::given(any()).respond_with(respond).mount(&server).await;
+    wordpress(&server.uri()).revoke(KEY).await
+}
+
+#[tokio::test]
+async fn a_post_that_somebody_else_threw_away_is_withdrawn_and_a_site_without_a_trash_refuses() {
+    let done = deleting(true, 410, "rest_already_trashed").await;
+    assert!(matches!(&done, Ok(Withdrawal::Done { detail }) if detail.contains("already")), "{done:?}");
+    let failure = deleting(false, 403, "rest_cannot_delete").await.unwrap_err();
+    assert_eq!(failure.class, RetryClass::Permanent);
+    let failure = deleting(false, 501, "rest_trash_not_supported").await.unwrap_err();
+    assert!(failure.class == RetryClass::Permanent && failure.reason.contains("no trash"), "{failure:?}");
+    let failure = deleting(false, 503, "maintenance").await.unwrap_err();
     assert_eq!(failure.class, RetryClass::Unavailable);
 }

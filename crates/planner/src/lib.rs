@@ -7,6 +7,7 @@ mod clock;
 pub mod config;
 mod error;
 mod intents;
+pub mod notify;
 mod reconcile;
 mod relay;
 mod resume;
@@ -22,6 +23,8 @@ use fleet::{Fault, Process};
 pub async fn run(process: Process) -> Result<(), Fault> {
     let config: config::Section = process.section("planner")?;
     let polled = sources::check(&config.sources)?;
+    let notifications: notify::Section = process.section("notifications")?;
+    let receivers = notify::check(&notifications)?;
     intents::register(&process.record, &config).await?;
     let triggers = triggers::register(&process, &config).await?;
     let fleet_id = process.record.fleet_id().await?.to_string();
@@ -30,6 +33,7 @@ pub async fn run(process: Process) -> Result<(), Fault> {
         tokio::spawn(sources::run(process.clone(), polled)),
         tokio::spawn(relay::run(process.clone(), relay.enabled, triggers.reactive(), fleet_id.clone())),
         tokio::spawn(triggers::run(process.clone(), triggers, fleet_id, relay.length)),
+        tokio::spawn(notify::run(process.clone(), notifications, receivers)),
         tokio::spawn(resume::run(process.clone())),
         tokio::spawn(reconcile::run(process.clone(), config)),
     ];

@@ -85,6 +85,11 @@ impl Gate {
         Turn::After(wait)
     }
 
+    /// Whether the outlet failed as often in a row as the breaker has it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state().failures >= self.breaker.failures.max(1)
+    }
+
     /// The outlet answered, whatever it said.
     pub(crate) fn answered(&self) {
         let mut state = self.state();

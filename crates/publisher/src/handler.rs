@@ -1,9 +1,10 @@
 //! One publication: planned, then performed once the runtime holds the claim.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use fleet::{Fault, Handler, JobContext, Needs};
-use model::{Effect, EffectResult, Failure, Known, Outcome, Report, Sha256Digest, StoredContent};
+use fleet::{Breakers, Fault, Handler, JobContext, Needs};
+use model::{Effect, EffectResult, Failure, Known, Outcome, Report, Sha256Digest, StoredContent, Withdrawal};
 use outlets::Post;
 
 use crate::config::Section;
@@ -19,8 +20,9 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    pub(crate) fn new(config: &Section) -> Result<Self, Fault> {
-        Ok(Self { dry_run: config.dry_run, default: config.outlet.clone(), outlets: outlet::open(config)? })
+    pub(crate) fn new(config: &Section, breakers: &Breakers) -> Result<Self, Fault> {
+        let outlets = outlet::open(config, breakers)?;
+        Ok(Self { dry_run: config.dry_run, default: config.outlet.clone(), outlets })
     }
 
     fn outlet(&self, name: &str) -> Result<&Open, PublisherError> {
@@ -94,5 +96,15 @@ impl Handler for Publisher {
 
     async fn ask(&self, effect: &Effect, key: Sha256Digest) -> Result<Known, Failure> {
         self.outlet(&effect.outlet)?.outlet.ask(&key.to_hex()).await
+    }
+
+    /// None in a dry run, which changes nothing outside.
+    fn outlets(&self) -> Vec<(String, Duration)> {
+        let known = self.outlets.values().filter(|_| !self.dry_run);
+        known.map(|open| (open.name.clone(), open.timeout)).collect()
+    }
+
+    async fn revoke(&self, outlet: &str, key: Sha256Digest) -> Result<Withdrawal, Failure> {
+        self.outlet(outlet)?.outlet.revoke(&key.to_hex()).await
     }
 }

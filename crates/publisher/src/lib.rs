@@ -14,5 +14,6 @@ use fleet::{Fault, Process};
 /// [`Fault`] of kind usage for a wrong section, unavailable where Redis is away at start.
 pub async fn run(process: Process) -> Result<(), Fault> {
     let config: config::Section = process.section("publisher")?;
-    fleet::serve(process, handler::Publisher::new(&config)?).await
+    let publisher = handler::Publisher::new(&config, &process.breakers)?;
+    fleet::serve(process, publisher).await
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fleet::Fault;
+use fleet::{Breakers, Fault};
 use model::{EffectResult, Failure, RetryClass};
 use outlets::{Email, Files, Mcp, Outlet, Post, Webhook, Wordpress};
+use record::BreakerKind;
 
 use crate::config::{FILES, OutletSection, Section};
 use crate::gate::Gate;
@@ -17,10 +18,11 @@ pub(crate) struct Open {
     pub(crate) timeout: Duration,
     pub(crate) outlet: Box<dyn Outlet>,
     pub(crate) gate: Gate,
+    breakers: Breakers,
 }
 
 /// Opens every configured outlet, by name.
-pub(crate) fn open(config: &Section) -> Result<BTreeMap<String, Open>, Fault> {
+pub(crate) fn open(config: &Section, breakers: &Breakers) -> Result<BTreeMap<String, Open>, Fault> {
     let files = OutletSection {
         timeout: config.timeout,
         files: Some(config.files.clone()),
@@ -33,7 +35,8 @@ pub(crate) fn open(config: &Section) -> Result<BTreeMap<String, Open>, Fault> {
         .map(|(name, section)| {
             let outlet = kind(&name, &section)?;
             let gate = Gate::new(section.per_minute, config.breaker);
-            Ok((name.clone(), Open { name, timeout: section.timeout, outlet, gate }))
+            let breakers = breakers.clone();
+            Ok((name.clone(), Open { name, timeout: section.timeout, outlet, gate, breakers }))
         })
         .collect::<Result<BTreeMap<_, _>, Fault>>()?;
     if !outlets.contains_key(&config.outlet) {
@@ -71,17 +74,18 @@ fn boxed(outlet: impl Outlet + 'static) -> Box<dyn Outlet> {
 impl Open {
     /// Delivers a post and lets the gate know how it went. A sending that nobody waits for any more counts as a failure.
     pub(crate) async fn deliver(&self, post: &Post<'_>) -> EffectResult {
-        let mut unanswered = Unanswered { gate: &self.gate, armed: true };
+        let mut unanswered = Unanswered { open: self, armed: true };
         let result = self.outlet.deliver(post).await;
         unanswered.armed = false;
         match result {
             EffectResult::NotSent(failure) => EffectResult::NotSent(self.not_sent(failure)),
             EffectResult::Unsettled { reason } => {
-                self.gate.failed(None);
+                self.failed(None, &reason);
                 EffectResult::Unsettled { reason }
             }
             answered => {
                 self.gate.answered();
+                self.breakers.closed(BreakerKind::Outlet, &self.name);
                 answered
             }
         }
@@ -94,30 +98,35 @@ impl Open {
             RetryClass::RetryAfter(pause) => Some(pause),
             RetryClass::Transient | RetryClass::Permanent | RetryClass::Later(_) => return failure,
         };
-        match self.gate.failed(asked) {
-            Some(pause) => {
-                tracing::warn!(
-                    outlet = self.name,
-                    ?pause,
-                    reason = failure.reason,
-                    "the outlet is left alone"
-                );
-                Failure::later(pause, failure.reason)
-            }
+        match self.failed(asked, &failure.reason) {
+            Some(pause) => Failure::later(pause, failure.reason),
             None => Failure::unavailable(failure.reason),
         }
+    }
+
+    /// Lets the gate know, and those who are told of outages. Returns how long the outlet is left alone, where it is.
+    fn failed(&self, asked: Option<Duration>, reason: &str) -> Option<Duration> {
+        let pause = self.gate.failed(asked);
+        if let Some(pause) = pause {
+            tracing::warn!(outlet = self.name, ?pause, reason, "the outlet is left alone");
+        }
+        // A pause that it asked for is no outage.
+        if asked.is_none() && self.gate.is_open() {
+            self.breakers.opened(BreakerKind::Outlet, &self.name, reason);
+        }
+        pause
     }
 }
 
 struct Unanswered<'a> {
-    gate: &'a Gate,
+    open: &'a Open,
     armed: bool,
 }
 
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if self.armed {
-            self.gate.failed(None);
+            self.open.failed(None, "it did not answer in time");
         }
     }
 }

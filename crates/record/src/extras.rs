@@ -1,4 +1,5 @@
-//! The rows that only some transitions write: trends, vectors, approvals, escalations, incidents, dead letters.
+//! The rows that only some transitions write: trends, vectors, approvals, escalations and incidents with their notices, dead
+//! letters.
 
 use model::{EmbeddingStatus, enriched_trend_id};
 use rails::Basis;
@@ -166,10 +167,18 @@ async fn escalations(connection: &mut PgConnection, winners: &Winners<'_>) -> Re
         .map(|(_, _, e)| serde_json::json!({ "values": e.values, "threshold": e.threshold }).to_string())
         .collect();
     sqlx::query(
-        "INSERT INTO escalations (escalation_id, run_id, branch, seq, tenant, issue_type, question, rule, evidence, due_at)
-         SELECT id, run_id, 0, seq, tenant, issue_type, question, rule, evidence::json, now() + due * interval '1 microsecond'
-         FROM UNNEST($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[])
-              AS e(id, run_id, seq, tenant, issue_type, question, rule, evidence, due)",
+        "WITH opened AS (
+             INSERT INTO escalations (escalation_id, run_id, branch, seq, tenant, issue_type, question, rule, evidence, due_at)
+             SELECT id, run_id, 0, seq, tenant, issue_type, question, rule, evidence::json,
+                    now() + due * interval '1 microsecond'
+             FROM UNNEST($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[])
+                  AS e(id, run_id, seq, tenant, issue_type, question, rule, evidence, due)
+             RETURNING *)
+         INSERT INTO notices (notice_id, kind, subject, tenant, run_id, detail)
+         SELECT gen_random_uuid(), 'escalation_opened', escalation_id::text, tenant, run_id,
+                json_build_object('escalation_id', escalation_id, 'issue_type', issue_type, 'question', question,
+                                  'rule', rule, 'opened_at', opened_at, 'due_at', due_at)
+         FROM opened ON CONFLICT DO NOTHING",
     )
     .bind(rows.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>())
     .bind(rows.iter().map(|(run, ..)| run.run.0).collect::<Vec<_>>())
@@ -193,9 +202,15 @@ async fn incidents(connection: &mut PgConnection, winners: &Winners<'_>) -> Resu
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO incidents (incident_id, run_id, tenant, kind, detail)
-         SELECT id, run_id, tenant, kind, detail::json
-         FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[]) AS i(id, run_id, tenant, kind, detail)",
+        "WITH opened AS (
+             INSERT INTO incidents (incident_id, run_id, tenant, kind, detail)
+             SELECT id, run_id, tenant, kind, detail::json
+             FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[]) AS i(id, run_id, tenant, kind, detail)
+             RETURNING *)
+         INSERT INTO notices (notice_id, kind, subject, tenant, run_id, detail)
+         SELECT gen_random_uuid(), 'incident_opened', incident_id::text, tenant, run_id,
+                json_build_object('incident_id', incident_id, 'kind', kind, 'opened_at', opened_at, 'detail', detail)
+         FROM opened ON CONFLICT DO NOTHING",
     )
     .bind(rows.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>())
     .bind(rows.iter().map(|(run, _)| run.run.0).collect::<Vec<_>>())

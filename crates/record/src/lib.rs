@@ -6,6 +6,7 @@
 
 mod admission;
 mod advance;
+mod breakers;
 mod claims;
 mod connect;
 mod dead_letters;
@@ -18,6 +19,8 @@ mod firings;
 mod intents;
 mod leases;
 mod load;
+mod notices;
+mod notifications;
 mod outside;
 mod pauses;
 mod provenance;
@@ -34,6 +37,7 @@ mod workflows;
 
 pub use admission::{Admission, Admitted, NewRun};
 pub use advance::{Advance, Item, Route, Routed, Verdict};
+pub use breakers::{BreakerKind, OpenBreaker};
 pub use connect::{Record, SCHEMA_VERSION, ServerInfo};
 pub use dead_letters::{
     DeadLetter, LetterFilter, NewDeadLetter, decode_entry, encode_entry, error_fingerprint,
@@ -47,10 +51,15 @@ pub use firings::{Firing, FiringFilter, FiringKind, NewFiring, OpenFiring};
 pub use intents::{Intent, NewIntent};
 pub use leases::Lease;
 pub use load::LoadedRun;
+pub use notices::{NewNotification, Notice, NoticeKind};
+pub use notifications::{DueNotification, TargetTrouble};
 pub use pauses::{Pause, PauseKind};
 pub use provenance::{ProvenanceEntry, trace_id};
 pub use prune::Pruned;
-pub use publications::{Claim, Claimed, Publication, PublicationState, publication_key};
+pub use publications::{
+    Claim, Claimed, DueRevocation, OpenRevocation, Publication, PublicationState, Revocation,
+    RevocationRequest, RevocationState, publication_key,
+};
 pub use reconcile::{OutstandingRun, RunningCount};
 pub use relay::{LogCursor, LoggedLink};
 pub use runs::{ArtifactView, ProvenanceView, RunDetail, RunFilter, RunSummary};

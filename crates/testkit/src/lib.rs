@@ -6,7 +6,9 @@
 mod processes;
 mod servers;
 mod waiting;
+mod wordpress;
 
 pub use processes::{Start, Worker, binary};
 pub use servers::Servers;
 pub use waiting::{eventually, within};
+pub use wordpress::PrivateWordpress;

@@ -11,7 +11,7 @@ use crate::door::{ALL, Desk};
 use crate::fleet::{Fleet, event, events};
 
 /// Runs a command of the CLI beside the fleet; returns its exit code and what it said.
-async fn tidemill(fleet: &Fleet, arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) async fn tidemill(fleet: &Fleet, arguments: &[&str]) -> (Option<i32>, String) {
     let (redis, database) = (fleet.servers.redis_url(), fleet.servers.database_url().to_owned());
     let run = Command::new(binary("tidemill"))
         .current_dir(fleet.servers.folder())

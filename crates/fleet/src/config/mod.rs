@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use sections::{Admin, Database, Log, LogFormat, PolicyFile, Redis, Shared, Worker};
-pub use units::{duration, period, positive, size};
+pub use units::{duration, optional_period, period, positive, size};
 
 use crate::Fault;
 use tree::{Tree, join};
@@ -60,7 +60,8 @@ pub struct Effective {
 }
 
 const SHARED_SECTIONS: [&str; 7] = ["redis", "database", "streams", "worker", "admin", "log", "policy"];
-const PROCESS_SECTIONS: [&str; 7] = ["gateway", "planner", "etl", "embedding", "judge", "publisher", "up"];
+const PROCESS_SECTIONS: [&str; 8] =
+    ["gateway", "planner", "notifications", "etl", "embedding", "judge", "publisher", "up"];
 const DEFAULT_FILE: &str = "tidemill.yaml";
 
 impl Settings {
@@ -189,8 +190,20 @@ fn shown(path: &str, value: &Value) -> String {
     match value {
         Value::String(text) if secret && !text.is_empty() => "\"***\"".to_owned(),
         Value::String(text) if path.ends_with("url") => Value::String(without_password(text)).to_string(),
+        // The sections of a list are shown whole, each value by its own key.
+        Value::Array(items) => listed(items.iter().map(|item| shown(path, item)), ["[", "]"]),
+        Value::Object(map) => {
+            let member = |(key, value): (&String, &Value)| {
+                format!("{}:{}", Value::from(key.as_str()), shown(&join(path, key), value))
+            };
+            listed(map.iter().map(member), ["{", "}"])
+        }
         _ => value.to_string(),
     }
+}
+
+fn listed(items: impl Iterator<Item = String>, [open, close]: [&str; 2]) -> String {
+    format!("{open}{}{close}", items.collect::<Vec<_>>().join(","))
 }
 
 /// A URL with its password hidden.

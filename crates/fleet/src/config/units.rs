@@ -43,6 +43,32 @@ pub mod period {
     }
 }
 
+/// A period, or none.
+pub mod optional_period {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Period(#[serde(with = "super::period")] Duration);
+
+    /// Writes the shortest exact spelling, or null.
+    ///
+    /// # Errors
+    /// Those of the serialiser.
+    pub fn serialize<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.map(Period).serialize(serializer)
+    }
+
+    /// Reads a number with a unit, or null.
+    ///
+    /// # Errors
+    /// As [`period`](super::period).
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<Period>::deserialize(deserializer)?.map(|period| period.0))
+    }
+}
+
 /// A duration with its unit, such as `60s`, `250ms` or `2h`.
 pub mod duration {
     use std::time::Duration;

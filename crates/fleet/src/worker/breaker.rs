@@ -5,19 +5,24 @@ use std::time::Duration;
 
 use backoff::ExponentialBackoffBuilder;
 use backoff::backoff::Backoff;
-use record::Record;
+use record::{BreakerKind, Record};
 use tokio::sync::watch;
+
+use crate::{Breakers, Process};
 
 /// Open while PostgreSQL does not answer; a probe closes it.
 #[derive(Debug, Clone)]
 pub(crate) struct Breaker {
+    worker: &'static str,
     record: Record,
+    breakers: Breakers,
     open: Arc<watch::Sender<bool>>,
 }
 
 impl Breaker {
-    pub(crate) fn new(record: Record) -> Self {
-        Self { record, open: Arc::new(watch::Sender::new(false)) }
+    pub(crate) fn new(worker: &'static str, process: &Process) -> Self {
+        let (record, breakers) = (process.record.clone(), process.breakers.clone());
+        Self { worker, record, breakers, open: Arc::new(watch::Sender::new(false)) }
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -30,6 +35,7 @@ impl Breaker {
             return;
         }
         tracing::warn!(%error, "the record is away: reading pauses");
+        self.breakers.opened(BreakerKind::Stage, self.worker, &error.to_string());
         let breaker = self.clone();
         tokio::spawn(async move {
             let mut pace = pace();
@@ -38,6 +44,7 @@ impl Breaker {
                 tokio::time::sleep(next(&mut pace)).await;
             }
             tracing::info!("the record is back: reading resumes");
+            breaker.breakers.closed(BreakerKind::Stage, breaker.worker);
             breaker.open.send_replace(false);
         });
     }

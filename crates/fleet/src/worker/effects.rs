@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use model::{Effect, EffectResult, Failure, Known, Outcome, Report, RetryClass};
 use rails::{Facts, Signal};
-use record::{Advance, Claim, Claimed, Item, PauseKind, Publication, PublicationState, Routed};
+use record::{
+    Advance, Claim, Claimed, Item, PauseKind, Publication, PublicationState, RevocationState, Routed,
+};
 use tokio::time::Instant;
 
 use super::commit::{Happening, Pending, lost, won};
@@ -93,6 +95,11 @@ async fn found<H: Handler>(
     row: Publication,
 ) {
     match row.state {
+        _ if is_withdrawn(&row) => {
+            let reason =
+                format!("{} had it once, and a person revoked it: it is not sent again", effect.outlet);
+            settle(engine, work, report, &effect, row, EffectResult::Rejected { reason }).await;
+        }
         PublicationState::Confirmed => {
             let reference = row.reference.clone().unwrap_or_default();
             settle(engine, work, report, &effect, row, EffectResult::Confirmed { reference }).await;
@@ -114,6 +121,11 @@ async fn found<H: Handler>(
             settle(engine, work, report, &effect, row, EffectResult::Rejected { reason }).await;
         }
     }
+}
+
+/// Whether a person took it back, be it that a publisher has not done so yet.
+fn is_withdrawn(row: &Publication) -> bool {
+    row.revocation.as_ref().is_some_and(|asked| asked.state != RevocationState::Refused)
 }
 
 /// The sender of an overdue row is gone. A resend is right where a person ordered it, or where the outlet says that

@@ -15,6 +15,7 @@ mod hand_over;
 mod held;
 mod intake;
 mod read;
+mod revoke;
 mod route;
 mod stop;
 mod watch;
@@ -86,7 +87,7 @@ pub async fn serve<H: Handler>(process: Process, handler: H) -> Result<(), Fault
     let (finished, commits) = mpsc::unbounded_channel();
     let (leaving, departures) = mpsc::unbounded_channel();
     let engine = Arc::new(Engine {
-        breaker: Breaker::new(process.record.clone()),
+        breaker: Breaker::new(H::WORKER, &process),
         workflows: Workflows::new(process.record.clone()),
         intents: Intents::new(process.record.clone()),
         slots: Arc::new(Semaphore::new(process.settings.shared.worker.concurrency)),
@@ -108,6 +109,7 @@ pub async fn serve<H: Handler>(process: Process, handler: H) -> Result<(), Fault
     tasks.spawn(watch::presence(Arc::clone(&engine)));
     tasks.spawn(watch::promote(Arc::clone(&engine)));
     tasks.spawn(watch::measure(Arc::clone(&engine)));
+    tasks.spawn(revoke::run(Arc::clone(&engine)));
     for index in 0..engine.lanes.len() {
         tasks.spawn(read::read(Arc::clone(&engine), index));
         tasks.spawn(read::take_over(Arc::clone(&engine), index));

@@ -107,6 +107,13 @@ pub(super) fn sweep(folder: &Path, now: SystemTime) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Removes a post's two files, its proof of delivery last: a withdrawal that broke off is found again.
+pub(super) fn withdraw(folder: &Path, name: &str) -> std::io::Result<()> {
+    gone(std::fs::remove_file(folder.join(format!("{name}.html"))))?;
+    sync(folder)?;
+    gone(std::fs::remove_file(folder.join(format!("{name}.md"))))
+}
+
 /// Removes a post's two files; it does not matter if one is gone.
 pub(super) fn remove(folder: &Path, name: &str) -> std::io::Result<()> {
     gone(std::fs::remove_file(folder.join(format!("{name}.md"))))?;

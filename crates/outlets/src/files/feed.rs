@@ -26,6 +26,18 @@ pub(super) fn with(config: &FilesConfig, head: &Head, name: &str) -> std::io::Re
     feed.write_to(Vec::new()).map_err(std::io::Error::other)
 }
 
+/// The feed without a key's post; `None` where it does not tell of it.
+pub(super) fn without(config: &FilesConfig, key: &str) -> std::io::Result<Option<Vec<u8>>> {
+    let Some(mut feed) = read(config)? else { return Ok(None) };
+    let (id, before) = (id(key), feed.entries.len());
+    feed.entries.retain(|known| known.id != id);
+    if feed.entries.len() == before {
+        return Ok(None);
+    }
+    finish(config, &mut feed);
+    feed.write_to(Vec::new()).map(Some).map_err(std::io::Error::other)
+}
+
 /// What the configuration says goes into every feed, so that a change of it takes effect with the next post.
 fn finish(config: &FilesConfig, feed: &mut Feed) {
     feed.entries.sort_by(|a, b| b.updated.cmp(&a.updated).then_with(|| a.id.cmp(&b.id)));
@@ -69,7 +81,7 @@ fn rebuilt(config: &FilesConfig) -> std::io::Result<Feed> {
 fn entry(head: &Head, name: &str) -> Entry {
     let date = head.date.fixed_offset();
     EntryBuilder::default()
-        .id(urn(&format!("post {}", head.key)))
+        .id(id(&head.key))
         .title(Text::plain(head.title.clone()))
         .updated(date)
         .published(Some(date))
@@ -90,6 +102,10 @@ fn entry(head: &Head, name: &str) -> Entry {
                 .build(),
         )
         .build()
+}
+
+fn id(key: &str) -> String {
+    urn(&format!("post {key}"))
 }
 
 /// RFC 4287 asks for an IRI that never changes.

@@ -14,6 +14,7 @@
 //! | `names`      | file names                                                                          |
 //! | `disk`       | writing aside, putting in place, the lock, finding by key                           |
 //! | `publish`    | the order of things                                                                 |
+//! | `revoke`     | the same in reverse                                                                 |
 //!
 //! A publication costs one pass over the folder's names and a rewriting of the feed; no earlier post is opened.
 
@@ -23,6 +24,7 @@ mod head;
 mod names;
 mod pages;
 mod publish;
+mod revoke;
 mod shown;
 
 use std::path::PathBuf;
@@ -31,7 +33,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use model::{EffectResult, Failure, Known};
+use model::{EffectResult, Failure, Known, Withdrawal};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
@@ -160,6 +162,22 @@ impl Outlet for Files {
                 let path = self.config.folder.join(format!("{name}.md"));
                 Known::Delivered { reference: path.display().to_string() }
             }))
+        }
+        .boxed()
+    }
+
+    fn revoke<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Withdrawal, Failure>> {
+        async move {
+            check_key(key)?;
+            let turn = Arc::clone(&self.turn).lock_owned().await;
+            let (config, key, limit) = (Arc::clone(&self.config), key.to_owned(), self.lock_limit);
+            let work = move || {
+                let _turn = turn;
+                revoke::withdraw(&config, &key, limit)
+            };
+            spawn_blocking(work)
+                .await
+                .map_err(|e| Failure::transient(format!("the withdrawal broke off: {e}")))?
         }
         .boxed()
     }

@@ -55,8 +55,8 @@ impl Terms {
 
     /// Another publisher may make it in the same moment: then the refusal names the id.
     async fn make(&self, kind: &str, name: &str) -> Result<u64, Failure> {
-        let sent = self.site.request(Method::POST, kind, &[]).json(&json!({ "name": name })).send().await;
-        let response = sent.map_err(|error| Failure::unavailable(http::chain(&error)))?;
+        let request = self.site.request(Method::POST, kind, &[]).json(&json!({ "name": name }));
+        let response = request.send().await.map_err(|error| Failure::unavailable(http::chain(&error)))?;
         let body = if response.status() == StatusCode::BAD_REQUEST {
             response
                 .bytes()
@@ -64,7 +64,8 @@ impl Terms {
                 .map(|bytes| bytes.to_vec())
                 .map_err(|e| Failure::unavailable(http::chain(&e)))?
         } else {
-            http::asked(Ok(response)).await?
+            let answer = http::asked(Ok(response)).await;
+            answer.map_err(|failure| Failure { reason: self.site.explained(failure.reason), ..failure })?
         };
         let answer = read(&body)?;
         let id = answer["id"].as_u64().or_else(|| answer["data"]["term_id"].as_u64());

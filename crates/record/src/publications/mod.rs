@@ -1,6 +1,8 @@
 //! The ledger of effects outside: a row is `sent` before the first byte leaves, and tells afterwards what is known.
 
+mod chain;
 mod claim;
+mod revoke;
 mod settle;
 
 use chrono::{DateTime, Utc};
@@ -12,6 +14,7 @@ use uuid::Uuid;
 use crate::{Error, LoadedRun, Record};
 
 pub use claim::{Claim, Claimed};
+pub use revoke::{DueRevocation, OpenRevocation, Revocation, RevocationRequest, RevocationState};
 
 /// Where a ledger row stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -82,6 +85,8 @@ pub struct Publication {
     pub overdue: bool,
     /// Whether a person ordered that it be sent again.
     pub resend: bool,
+    /// What a person asked to be withdrawn, and what came of it.
+    pub revocation: Option<Revocation>,
 }
 
 /// The key of an effect: the same for every try, retry and re-run of one origin.
@@ -100,7 +105,9 @@ pub fn publication_key(tenant: &str, origin: Uuid, step: &str, effect: &str) -> 
 }
 
 const COLUMNS: &str = "publication_id, publication_key, outlet, tenant, run_id, content_sha256, step, state, reference, \
-                       reason, sent_at, deadline, resend, state = 'sent' AND deadline <= now() AS overdue";
+                       reason, sent_at, deadline, resend, state = 'sent' AND deadline <= now() AS overdue, \
+                       (SELECT to_json(r)::text FROM revocations r \
+                        WHERE r.publication_id = publications.publication_id) AS revocation";
 
 impl Record {
     /// The ledger, newest first; of one tenant, where named.
@@ -180,6 +187,11 @@ fn read(row: &sqlx::postgres::PgRow) -> Result<Publication, Error> {
         deadline: row.get("deadline"),
         overdue: row.get("overdue"),
         resend: row.get("resend"),
+        revocation: row
+            .get::<Option<&str>, _>("revocation")
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(|e| unreadable(&format!("its revocation: {e}")))?,
     })
 }
 

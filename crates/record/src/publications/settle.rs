@@ -1,11 +1,12 @@
 //! Settling: what an outlet answered, what a person says, what nobody can say.
 
-use model::{Actor, RunId, Sha256Digest};
-use sqlx::{PgConnection, Row};
+use model::{Actor, RunId};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::chain::Chain;
 use super::{Publication, PublicationState, lock_run};
-use crate::provenance::{ProvenanceEntry, trace_id};
+use crate::notices::{self, NoticeKind};
 use crate::{Error, Item, Record, Routed, advance, extras};
 
 /// A row whose sender is gone, and whose run will not ask for it.
@@ -40,7 +41,7 @@ impl Record {
         extras::write(&mut tx, &items, &routed, &won).await?;
         if settled && won[0].is_none() {
             let words = reference.or(reason).unwrap_or_default();
-            chain.append(&mut tx, state, words, &routed[0].advance.actor).await?;
+            chain.append(&mut tx, state.as_str(), words, &routed[0].advance.actor).await?;
         }
         tx.commit().await.map_err(Error::sql("a commit"))?;
         Ok(won[0])
@@ -127,7 +128,8 @@ impl Record {
         if settled.rows_affected() == 0 {
             return Ok(false);
         }
-        chain.append(&mut tx, PublicationState::Unknown, reason, actor).await?;
+        chain.append(&mut tx, PublicationState::Unknown.as_str(), reason, actor).await?;
+        notices::of_publication(&mut tx, NoticeKind::PublicationUnknown, publication, reason).await?;
         tx.commit().await.map_err(Error::sql("a commit"))?;
         Ok(true)
     }
@@ -150,7 +152,7 @@ impl Record {
         if !settle_row(&mut tx, publication.publication_id, state, None, Some(&reason), Some(who)).await? {
             return Ok(false);
         }
-        chain.append(&mut tx, state, &reason, &actor).await?;
+        chain.append(&mut tx, state.as_str(), &reason, &actor).await?;
         tx.commit().await.map_err(Error::sql("a commit"))?;
         Ok(true)
     }
@@ -195,73 +197,4 @@ async fn settle_row(
     .await
     .map_err(Error::sql("the settling of a publication"))?;
     Ok(settled.rows_affected() == 1)
-}
-
-/// A run's chain under the run's lock, for links about the ledger: the run itself stays where it is.
-struct Chain {
-    run: RunId,
-    row: sqlx::postgres::PgRow,
-}
-
-impl Chain {
-    async fn lock(connection: &mut PgConnection, run: RunId) -> Result<Self, Error> {
-        let row = sqlx::query(
-            "SELECT r.seq, r.state, r.step, r.attempt, r.chain_head, r.chain_len, r.content_sha256, r.traceparent, i.purpose
-             FROM runs r JOIN intents i USING (intent_id) WHERE r.run_id = $1 FOR UPDATE OF r",
-        )
-        .bind(run.0)
-        .fetch_one(connection)
-        .await
-        .map_err(Error::sql("the lock of a run"))?;
-        Ok(Self { run, row })
-    }
-
-    async fn append(
-        &self,
-        connection: &mut PgConnection,
-        state: PublicationState,
-        reason: &str,
-        actor: &Actor,
-    ) -> Result<(), Error> {
-        let (run, row) = (self.run, &self.row);
-        let digest = |column: &str| row.get::<Option<&[u8]>, _>(column).and_then(Sha256Digest::from_slice);
-        let head = digest("chain_head")
-            .ok_or_else(|| Error::unreadable(format_args!("run {run}"), "its chain head is no SHA-256"))?;
-        let link = ProvenanceEntry {
-            run,
-            branch: 0,
-            pos: row.get::<i32, _>("chain_len") + 1,
-            kind: "ledger",
-            what: state.as_str(),
-            seq: row.get("seq"),
-            step: row.get("step"),
-            state: row.get("state"),
-            next: row.get("step"),
-            attempt: row.get("attempt"),
-            reason,
-            actor,
-            at: chrono::Utc::now(),
-            model: None,
-            worker_output_prompt: None,
-            input_sha256: None,
-            output_sha256: None,
-            content_sha256: digest("content_sha256"),
-            gates: &[],
-            trace_id: trace_id(row.get("traceparent")),
-            planner_intent: row.get("purpose"),
-        }
-        .link(head)?;
-        sqlx::query(
-            "WITH grown AS (
-                 UPDATE runs SET chain_head = $3, chain_len = chain_len + 1 WHERE run_id = $1 RETURNING chain_len)
-             INSERT INTO provenance_log (run_id, branch, pos, body, hash) SELECT $1, 0, chain_len, $2, $3 FROM grown",
-        )
-        .bind(run.0)
-        .bind(link.body)
-        .bind(&link.hash.0[..])
-        .execute(connection)
-        .await
-        .map_err(Error::sql("a link about the ledger"))?;
-        Ok(())
-    }
 }

@@ -104,3 +104,24 @@ async fn a_new_title_in_the_configuration_takes_effect_and_the_feed_stays_the_sa
     assert_eq!((after.title.as_str(), after.id), ("Harbour & hills", before.id));
     assert_eq!(titles(&parsed_feed(folder.path())), ["two", "one"]);
 }
+
+#[tokio::test]
+async fn a_withdrawn_post_leaves_folder_and_feed_and_what_broke_off_is_taken_up_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = outlet(folder.path());
+    for n in 1..=2 {
+        deliver(&files, n, &content(&format!("Post {n}"))).await;
+    }
+    let told = files.revoke(&key(1)).await.unwrap();
+    assert!(matches!(&told, Withdrawal::Done { detail } if detail.contains("post-1")), "{told:?}");
+    assert_eq!(parsed_feed(folder.path()).entries.len(), 1);
+    assert!(listing(folder.path()).iter().all(|name| !name.contains("post-1")));
+    assert_eq!(files.ask(&key(1)).await.unwrap(), Known::Absent);
+    assert_eq!(files.revoke(&key(1)).await.unwrap(), Withdrawal::Absent);
+    // A process died when the page was gone and the Markdown was not.
+    let page = listing(folder.path()).into_iter().find(|name| name.ends_with(".html")).unwrap();
+    std::fs::remove_file(folder.path().join(page)).unwrap();
+    assert!(matches!(files.revoke(&key(2)).await.unwrap(), Withdrawal::Done { .. }));
+    assert_eq!(listing(folder.path()), ["feed.atom"]);
+    assert_eq!(parsed_feed(folder.path()).entries.len(), 0);
+}

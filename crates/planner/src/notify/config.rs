@@ -1,0 +1,205 @@
+//! The section `notifications`.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fleet::Fault;
+use model::Failure;
+use outlets::{Address, Secret, Target, TargetConfig};
+use record::{Notice, NoticeKind};
+use serde::{Deserialize, Serialize};
+
+use super::document;
+
+/// What people are told of, and where.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Section {
+    /// Who is told.
+    pub targets: Vec<TargetSection>,
+    /// An escalation that waits for longer is overdue; none for the due time that its own step has.
+    #[serde(with = "fleet::config::optional_period")]
+    pub overdue_after: Option<Duration>,
+    /// A notification that a target did not take for this long is given up.
+    #[serde(with = "fleet::config::period")]
+    pub give_up_after: Duration,
+    /// How a target that did not take one is tried again.
+    pub retry: Retry,
+}
+
+impl Default for Section {
+    fn default() -> Self {
+        Self {
+            targets: vec![],
+            overdue_after: None,
+            give_up_after: Duration::from_secs(24 * 3600),
+            retry: Retry::default(),
+        }
+    }
+}
+
+/// How a target that did not take a notification is tried again.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// The first pause; each further failure doubles it.
+    #[serde(with = "fleet::config::period")]
+    pub pause: Duration,
+    /// The longest pause.
+    #[serde(with = "fleet::config::period")]
+    pub longest_pause: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { pause: Duration::from_secs(5), longest_pause: Duration::from_secs(300) }
+    }
+}
+
+/// Who is told, of what, and how.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetSection {
+    /// Its name, in logs and in the record.
+    pub name: String,
+    /// The address that is called.
+    #[serde(default)]
+    pub url: Option<Address>,
+    /// A file that holds the address.
+    #[serde(default)]
+    pub url_file: Option<PathBuf>,
+    /// The signing secret, base64, with or without `whsec_`.
+    #[serde(default)]
+    pub secret: Secret,
+    /// A file that holds the secret.
+    #[serde(default)]
+    pub secret_file: Option<PathBuf>,
+    /// What it is told of; nothing named means everything.
+    #[serde(default)]
+    pub on: Vec<NoticeKind>,
+    /// Of which tenant; `*` for all, and for what concerns the fleet.
+    #[serde(default = "any")]
+    pub tenant: String,
+    /// `json`, `slack`, or a template.
+    #[serde(default = "json")]
+    pub template: String,
+    /// The body's type.
+    #[serde(default = "json_type")]
+    pub content_type: String,
+    /// How long a call may take.
+    #[serde(default = "few_seconds", with = "fleet::config::period")]
+    pub timeout: Duration,
+}
+
+fn any() -> String {
+    "*".to_owned()
+}
+
+fn json() -> String {
+    "json".to_owned()
+}
+
+fn json_type() -> String {
+    "application/json".to_owned()
+}
+
+fn few_seconds() -> Duration {
+    Duration::from_secs(10)
+}
+
+/// A target, ready to be told.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    pub(crate) name: String,
+    pub(crate) target: Target,
+    pub(crate) timeout: Duration,
+    on: BTreeSet<NoticeKind>,
+    tenant: String,
+}
+
+impl Receiver {
+    pub(crate) fn wants(&self, notice: &Notice) -> bool {
+        self.on.contains(&notice.kind)
+            && (self.tenant == "*" || notice.tenant.as_deref() == Some(self.tenant.as_str()))
+    }
+}
+
+/// Checks the configured targets; each template is tried on a sample of all that its target is told.
+///
+/// # Errors
+/// [`Fault`] of kind usage: a name twice, an address, secret or template that is none.
+pub(crate) fn check(section: &Section) -> Result<Vec<Receiver>, Fault> {
+    let mut names = BTreeSet::new();
+    section
+        .targets
+        .iter()
+        .map(|given| {
+            let place = format!("notifications.targets.{}", given.name);
+            if given.name.trim().is_empty() {
+                return Err(Fault::usage("notifications.targets: each target needs a name"));
+            }
+            if !names.insert(&given.name) {
+                return Err(Fault::usage(format!("{place} is there twice")));
+            }
+            receiver(given).map_err(|failure| Fault::usage(format!("{place}: {}", failure.reason)))
+        })
+        .collect()
+}
+
+fn receiver(given: &TargetSection) -> Result<Receiver, Failure> {
+    let url = match (&given.url, &given.url_file) {
+        (Some(url), None) => url.clone(),
+        (None, Some(file)) => Address::in_file(file.clone()),
+        (Some(_), Some(_)) => return Err(Failure::permanent("url and url_file are both given: keep one")),
+        (None, None) => return Err(Failure::permanent("give a url, or a url_file that holds it")),
+    };
+    let secret = match (&given.secret, &given.secret_file) {
+        (secret, None) => secret.clone(),
+        (Secret::None, Some(file)) => Secret::File { file: file.clone() },
+        (_, Some(_)) => return Err(Failure::permanent("secret and secret_file are both given: keep one")),
+    };
+    let target = Target::new(&TargetConfig {
+        url,
+        secret,
+        template: given.template.clone(),
+        content_type: given.content_type.clone(),
+        timeout: given.timeout,
+    })?;
+    let on: BTreeSet<NoticeKind> =
+        if given.on.is_empty() { NoticeKind::ALL.into() } else { given.on.iter().copied().collect() };
+    for kind in &on {
+        target.body(&document::sample(*kind))?;
+    }
+    let (name, tenant) = (given.name.clone(), given.tenant.clone());
+    Ok(Receiver { name, target, timeout: given.timeout, on, tenant })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(target: serde_json::Value) -> String {
+        let targets = serde_json::json!({ "targets": [target] });
+        let section: Section = serde_json::from_value(targets).unwrap();
+        check(&section).unwrap_err().message
+    }
+
+    #[test]
+    fn a_target_that_could_never_be_told_is_refused_at_the_start() {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let url = "http://127.0.0.1:1/";
+        for (target, expected) in [
+            (serde_json::json!({ "name": "a" }), "url_file"),
+            (serde_json::json!({ "name": "a", "url": "ftp://x/" }), "http:// or https://"),
+            (serde_json::json!({ "name": "a", "url": url, "secret": "?" }), "secret"),
+            (serde_json::json!({ "name": "a", "url": url, "secret_file": "/nowhere" }), "/nowhere"),
+            (serde_json::json!({ "name": "a", "url": url, "template": "{{ titel }}" }), "does not fit"),
+            (serde_json::json!({ "name": "a", "url": url, "template": "{{ text }}" }), "makes no JSON"),
+            (serde_json::json!({ "name": " ", "url": url }), "needs a name"),
+        ] {
+            let message = refused(target);
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+}
