@@ -58,7 +58,9 @@ async fn scan(count: usize) -> Result<(), Error> {
     let begun = Instant::now();
     for chunk in (0..count as u64).collect::<Vec<_>>().chunks(256) {
         let entries: Vec<Entry> = chunk.iter().map(|&n| entry(n)).collect();
-        store.upsert(&entries).await?;
+        for taken in store.upsert(&entries).await? {
+            taken?;
+        }
     }
     println!("{count} vectors made and added in {:?}; {} bytes", begun.elapsed(), store.memory_bytes());
     let wanted: Vec<Vec<f32>> = (0..100).map(|n| entry(n * 31).vector).collect();

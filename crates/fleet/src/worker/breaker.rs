@@ -1,23 +1,51 @@
-//! The breaker of what every job needs: while the record is away, nothing is read and nothing taken over.
+//! The breakers of what every job needs: while it is away, nothing is read and nothing taken over.
+//!
+//! A worker has two: one for the record, one for what its handler needs beside it, such as a vector store. They are apart,
+//! so that what waits for the one does not wait for the other.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backoff::ExponentialBackoffBuilder;
 use backoff::backoff::Backoff;
+use futures::future::BoxFuture;
 use record::Record;
 use tokio::sync::watch;
 
-/// Open while PostgreSQL does not answer; a probe closes it.
-#[derive(Debug, Clone)]
+use crate::Handler;
+
+type Probe = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// Open while something does not answer; a probe closes it.
+#[derive(Clone)]
 pub(crate) struct Breaker {
-    record: Record,
+    what: &'static str,
+    probe: Probe,
     open: Arc<watch::Sender<bool>>,
 }
 
 impl Breaker {
-    pub(crate) fn new(record: Record) -> Self {
-        Self { record, open: Arc::new(watch::Sender::new(false)) }
+    fn new(what: &'static str, probe: Probe) -> Self {
+        Self { what, probe, open: Arc::new(watch::Sender::new(false)) }
+    }
+
+    /// Open while PostgreSQL does not answer.
+    pub(crate) fn of_record(record: Record) -> Self {
+        let probe = move || -> BoxFuture<'static, Result<(), String>> {
+            let record = record.clone();
+            Box::pin(async move { record.ping().await.map_err(|error| error.to_string()) })
+        };
+        Self::new("the record", Arc::new(probe))
+    }
+
+    /// Open while what the handler needs does not answer it.
+    pub(crate) fn of_handler<H: Handler>(handler: Arc<H>) -> Self {
+        let probe = move || -> BoxFuture<'static, Result<(), String>> {
+            let handler = Arc::clone(&handler);
+            Box::pin(async move { handler.probe().await.map_err(|failure| failure.reason) })
+        };
+        Self::new("what every job needs", Arc::new(probe))
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -25,19 +53,19 @@ impl Breaker {
     }
 
     /// Opens the breaker and, if it was closed, starts the probe that closes it.
-    pub(crate) fn trip(&self, error: &record::Error) {
+    pub(crate) fn trip(&self, error: &dyn Display) {
         if self.open.send_replace(true) {
             return;
         }
-        tracing::warn!(%error, "the record is away: reading pauses");
+        tracing::warn!(%error, "{} is away: reading pauses", self.what);
         let breaker = self.clone();
         tokio::spawn(async move {
             let mut pace = pace();
-            while let Err(error) = breaker.record.ping().await {
-                tracing::debug!(%error, "the record is still away");
+            while let Err(error) = (breaker.probe)().await {
+                tracing::debug!(error, "{} is still away", breaker.what);
                 tokio::time::sleep(next(&mut pace)).await;
             }
-            tracing::info!("the record is back: reading resumes");
+            tracing::info!("{} is back: reading resumes", breaker.what);
             breaker.open.send_replace(false);
         });
     }
