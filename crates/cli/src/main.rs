@@ -22,6 +22,7 @@ mod tap;
 mod tokens;
 mod top;
 mod up;
+mod vector_store;
 mod why;
 
 use std::process::ExitCode;
@@ -87,6 +88,7 @@ async fn run(args: Args) -> Result<(), Fault> {
         Command::Top(top) => top::run(top).await,
         Command::Doctor(doctor) => doctor::run(doctor).await,
         Command::Prune(prune) => prune::run(prune).await,
+        Command::Vectors(command) => vector_store::run(command).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "tidemill", &mut std::io::stdout());
             Ok(())

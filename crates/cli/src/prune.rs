@@ -4,6 +4,7 @@ use fleet::Fault;
 use record::Pruned;
 
 use crate::args::Prune;
+use crate::vector_store;
 
 /// Runs removed in one transaction.
 const BATCH: i64 = 1000;
@@ -16,16 +17,20 @@ pub(crate) async fn run(prune: Prune) -> Result<(), Fault> {
         println!("Would go: {}.", told(&record.prunable(age).await?));
         return Ok(());
     }
+    let weaviate = vector_store::configured()?;
     let mut gone = Pruned::default();
     loop {
-        let batch = record.prune(age, BATCH).await?;
+        let batch = record.prune(age, BATCH, weaviate.is_some()).await?;
         if batch.runs == 0 {
             break;
         }
         gone += batch;
     }
     println!("Gone: {}. Publications, approvals and dedup keys stay.", told(&gone));
-    Ok(())
+    match weaviate {
+        Some(weaviate) => vector_store::remove_pruned(&record, &weaviate).await,
+        None => Ok(()),
+    }
 }
 
 fn told(pruned: &Pruned) -> String {

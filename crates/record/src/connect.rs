@@ -14,7 +14,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// The schema version that this build reads and writes.
-pub const SCHEMA_VERSION: i64 = 2;
+pub const SCHEMA_VERSION: i64 = 3;
 
 /// What PostgreSQL says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

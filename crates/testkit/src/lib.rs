@@ -6,7 +6,9 @@
 mod processes;
 mod servers;
 mod waiting;
+mod weaviate;
 
 pub use processes::{Start, Worker, binary};
 pub use servers::Servers;
 pub use waiting::{eventually, within};
+pub use weaviate::PrivateWeaviate;

@@ -74,6 +74,11 @@ impl Fleet {
         }
     }
 
+    /// What the processes of this name wrote so far.
+    pub(crate) fn log(&self, name: &str) -> String {
+        self.workers.iter().filter(|(of, _)| *of == name).map(|(_, worker)| worker.log()).collect()
+    }
+
     /// Adds events straight to the ingest stream, as an upstream that speaks Redis does.
     pub(crate) async fn add(&self, events: impl IntoIterator<Item = (String, Value)>) {
         for (request_id, payload) in events {
@@ -125,17 +130,14 @@ impl Fleet {
 
     /// The gateway's address, from its log.
     pub(crate) async fn gateway(&self) -> String {
-        let log = || {
-            self.workers.iter().find(|(name, _)| *name == "gateway").map(|(_, w)| w.log()).unwrap_or_default()
-        };
         let address = |log: &str| {
             log.lines()
                 .filter_map(|line| serde_json::from_str::<Value>(line).ok())
                 .find(|line| line["message"] == "serving")
                 .and_then(|line| line["address"].as_str().map(str::to_owned))
         };
-        eventually("the gateway serves", async || address(&log()).is_some()).await;
-        format!("http://{}", address(&log()).unwrap())
+        eventually("the gateway serves", async || address(&self.log("gateway")).is_some()).await;
+        format!("http://{}", address(&self.log("gateway")).unwrap())
     }
 }
 
