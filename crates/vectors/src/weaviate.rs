@@ -136,7 +136,8 @@ impl Weaviate {
         let mut missing = Vec::new();
         for ids in ids.chunks(BATCH) {
             let question = search::held(&self.class, ids, model);
-            let held: Vec<Held> = self.rows("Get", &question, SHORT + ids.len() * ROW).await?;
+            let answer = self.question(&question, SHORT + ids.len() * ROW).await?;
+            let held: Vec<Held> = self.rows(&answer, "Get", &self.class)?;
             missing.extend(ids.iter().filter(|id| !held.iter().any(|held| held.id() == **id)));
         }
         Ok(missing)
@@ -204,22 +205,63 @@ impl Weaviate {
         self.ensure_class().await.map_err(|error| Error::outage(error.to_string()))
     }
 
-    async fn rows<T: serde::de::DeserializeOwned>(
-        &self,
-        function: &str,
-        question: &str,
-        limit: usize,
-    ) -> Result<Vec<T>, Error> {
+    async fn question(&self, question: &str, limit: usize) -> Result<search::Answer, Error> {
         let answer =
             self.http.ask(Method::POST, "v1/graphql", Some(&json!({ "query": question })), limit).await?;
         let answer: search::Answer = self.http.read(&answer)?;
-        if let Some(complaint) = answer.complaint() {
-            let complaint = crate::hashing::prefix(&complaint, ROW);
-            return Err(Error::transient(format!("{} refuses the question: {complaint}", self.http.name())));
+        match answer.complaint() {
+            None => Ok(answer),
+            Some(complaint) => {
+                let complaint = crate::hashing::prefix(&complaint, ROW);
+                Err(Error::transient(format!("{} refuses the question: {complaint}", self.http.name())))
+            }
         }
-        let unreadable =
-            |why| Error::outage(format!("{} answered what cannot be read: {why}", self.http.name()));
-        answer.rows(function, &self.class).map_err(unreadable)
+    }
+
+    fn rows<T: serde::de::DeserializeOwned>(
+        &self,
+        answer: &search::Answer,
+        function: &str,
+        part: &str,
+    ) -> Result<Vec<T>, Error> {
+        answer
+            .rows(function, part)
+            .map_err(|why| Error::outage(format!("{} answered what cannot be read: {why}", self.http.name())))
+    }
+
+    /// An answer that can be read, and tells of something else than was asked.
+    fn beside_the_point(&self, why: &str) -> Error {
+        Error::transient(format!("{} answered {why}", self.http.name()))
+    }
+
+    async fn find(&self, query: Query<'_>) -> Result<Vec<Neighbour>, Error> {
+        let same_limit = search::same_limit(query.k);
+        let limit = SHORT + same_limit.saturating_mul(2 * ROW);
+        let answer = self.question(&search::nearest(&self.class, &query), limit).await?;
+        let neighbours = |answer: &search::Answer, part: &str, limit: usize| {
+            let rows: Vec<Found> = self.rows(answer, "Get", part)?;
+            search::neighbours(rows, &query, limit).map_err(|why| self.beside_the_point(&why))
+        };
+        let mut found = neighbours(&answer, search::FOUND, query.k)?;
+        if let Some((at, run)) = query.before {
+            let micros = at.timestamp_micros();
+            search::received(&found, |received| received < micros)
+                .map_err(|why| self.beside_the_point(&why))?;
+            let mut same = neighbours(&answer, search::SAME, same_limit)?;
+            let whole = same.len() < same_limit;
+            same.retain(|near| near.run_id < run);
+            if !whole && same.len() < query.k {
+                let question = search::same_moment(&self.class, &query, at, run);
+                same = neighbours(&self.question(&question, limit).await?, search::SAME, query.k)?;
+                same.retain(|near| near.run_id < run);
+            }
+            search::received(&same, |received| received == micros)
+                .map_err(|why| self.beside_the_point(&why))?;
+            found.extend(same);
+        }
+        found.sort_by(search::order);
+        found.truncate(query.k);
+        Ok(found)
     }
 
     /// Sends entries of one length; tells what was said against each.
@@ -227,8 +269,8 @@ impl Weaviate {
         let batch = Batch::of(&self.class, entries);
         let limit = objects::max_bytes(entries);
         let answer = self.http.ask(Method::POST, "v1/batch/objects", Some(&batch), limit).await?;
-        let results = objects::results(self.http.read(&answer)?, entries)
-            .map_err(|why| Error::transient(format!("{} answered {why}", self.http.name())))?;
+        let results =
+            objects::results(self.http.read(&answer)?, entries).map_err(|why| self.beside_the_point(&why))?;
         let refused: Vec<Uuid> =
             results.iter().filter(|(_, against)| against.is_some()).map(|(id, _)| *id).collect();
         if !refused.is_empty() {
@@ -312,11 +354,7 @@ impl VectorStore for Weaviate {
             if query.k == 0 {
                 return Ok(Vec::new());
             }
-            let question = search::nearest(&self.class, &query);
-            let limit = SHORT + query.k.saturating_mul(ROW);
-            let rows: Vec<Found> = self.rows("Get", &question, limit).await?;
-            search::neighbours(rows, &query)
-                .map_err(|why| Error::transient(format!("{} answered {why}", self.http.name())))
+            self.find(query).await
         })
     }
 
@@ -359,7 +397,8 @@ impl VectorStore for Weaviate {
 
     fn len(&self) -> BoxFuture<'_, Result<usize, Error>> {
         Box::pin(async move {
-            let rows: Vec<Counted> = self.rows("Aggregate", &search::count(&self.class), SHORT).await?;
+            let answer = self.question(&search::count(&self.class), SHORT).await?;
+            let rows: Vec<Counted> = self.rows(&answer, "Aggregate", &self.class)?;
             Ok(search::counted(&rows))
         })
     }

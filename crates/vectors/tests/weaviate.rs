@@ -224,7 +224,7 @@ async fn hostile_answers_are_errors() {
         ("no distance", json!([found(1, "acme", f64::NAN)])),
         ("more than asked for", json!([found(1, "acme", 0.1), found(2, "acme", 0.2), found(3, "acme", 0.3)])),
     ] {
-        let error = searched(ok(json!({ "data": { "Get": { "Trend": rows } } }))).await;
+        let error = searched(ok(json!({ "data": { "Get": { "found": rows } } }))).await;
         assert_ne!(error.class(), Class::Permanent, "{what}: {error}");
     }
 }
@@ -232,7 +232,7 @@ async fn hostile_answers_are_errors() {
 #[tokio::test]
 async fn neighbours_come_nearest_first_and_of_equal_ones_the_earlier() {
     let rows = json!([found(2, "acme", 0.25), found(1, "acme", 0.25)]);
-    let server = server(move || ok(json!({ "data": { "Get": { "Trend": rows } } }))).await;
+    let server = server(move || ok(json!({ "data": { "Get": { "found": rows } } }))).await;
     let near = store(&server).nearest(QUERY).await.unwrap();
     assert_eq!(near.iter().map(|near| near.id.as_u128()).collect::<Vec<_>>(), [1, 2]);
     assert!((near[0].similarity - 0.75).abs() < 1e-6);
@@ -240,6 +240,7 @@ async fn neighbours_come_nearest_first_and_of_equal_ones_the_earlier() {
     assert_eq!(store(&server).nearest(Query { k: 0, ..QUERY }).await.unwrap(), []);
     let none = store(&server).nearest(Query { vector: &[0.0, 0.0], ..QUERY }).await.unwrap_err();
     assert_eq!(none.class(), Class::Permanent);
+    // Nothing of these is earlier.
     let unfit = Query { before: Some((DateTime::UNIX_EPOCH, Uuid::nil())), ..QUERY };
     assert!(store(&server).nearest(unfit).await.unwrap_err().to_string().contains("not asked for"));
 }

@@ -31,8 +31,8 @@ pub(super) async fn tidemill(
     (status.code(), [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat())
 }
 
-/// The nearest by the gateway, through the command line.
-async fn recall(fleet: &Fleet, text: &str) -> Vec<Value> {
+/// Asks the gateway what is nearest, through the command line.
+async fn ask_gateway(fleet: &Fleet, text: &str) -> (Option<i32>, String) {
     let token = format!("tm_{}", uuid::Uuid::now_v7());
     fleet.record.add_token("default", "reader", &["read".to_owned()], &token).await.unwrap();
     let url = fleet.gateway().await;
@@ -40,8 +40,16 @@ async fn recall(fleet: &Fleet, text: &str) -> Vec<Value> {
         .args(["recall", text, "-k", "3", "--json", "--url", &url, "--token", &token])
         .output();
     let Output { status, stdout, stderr } = run.await.unwrap();
-    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
-    serde_json::from_slice(&stdout).unwrap()
+    (status.code(), [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat())
+}
+
+/// The title of the nearest.
+async fn recalled(fleet: &Fleet, text: &str) -> String {
+    let (code, said) = ask_gateway(fleet, text).await;
+    assert_eq!(code, Some(0), "{said}");
+    let found: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(found.as_array().unwrap().len(), 3, "{said}");
+    found[0]["title"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -51,7 +59,7 @@ async fn an_emptied_store_is_rebuilt_from_the_record_while_the_fleet_works() {
     fleet.add(events(30)).await;
     fleet.settled(30).await;
     let text = event(17).1["body"].as_str().unwrap().to_owned();
-    assert!(recall(&fleet, &text).await[0]["title"].as_str().unwrap().contains("number 17"));
+    assert!(recalled(&fleet, &text).await.contains("number 17"));
 
     let (code, said) = tidemill(&fleet, &weaviate, &["vectors", "rebuild"]).await;
     assert_eq!(
@@ -73,7 +81,7 @@ async fn an_emptied_store_is_rebuilt_from_the_record_while_the_fleet_works() {
         "{said}"
     );
     assert_eq!(held(&weaviate).await, 40);
-    assert!(recall(&fleet, &text).await[0]["title"].as_str().unwrap().contains("number 17"));
+    assert!(recalled(&fleet, &text).await.contains("number 17"));
     let (code, said) = tidemill(&fleet, &weaviate, &["vectors", "rebuild", "--model", "moon"]).await;
     assert_eq!(code, Some(64), "{said}");
     fleet.assert_consistent().await;
@@ -87,6 +95,9 @@ async fn what_is_pruned_leaves_the_store_even_if_that_was_away() {
     fleet.settled(6).await;
     assert_eq!(held(&weaviate).await, 6);
     weaviate.kill().await;
+    let (code, said) = ask_gateway(&fleet, "a harbour").await;
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains("cannot be reached"), "{said}");
     let (code, said) = tidemill(&fleet, &weaviate, &["prune", "--older-than", "0s"]).await;
     assert_eq!(code, Some(69), "{said}");
     assert!(said.contains("Gone: 6 runs") && said.contains("the next `tidemill prune`"), "{said}");

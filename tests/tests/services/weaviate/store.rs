@@ -37,6 +37,7 @@ async fn store(class: &str) -> Weaviate {
 
 /// What a person would ask the server by hand.
 pub(super) async fn by_hand(method: &str, url: &str, body: Value) -> Value {
+    rustls::crypto::ring::default_provider().install_default().ok();
     let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
     let answer = reqwest::Client::new().request(method, url).json(&body).send().await.unwrap();
     assert!(answer.status().is_success(), "{url}: {}", answer.status());
@@ -136,6 +137,22 @@ async fn a_search_sees_its_tenant_and_model_and_only_what_is_earlier() {
         (Query { tenant: "nobody", ..query(&vector) }, &[]),
     ] {
         assert_eq!(ids(&store.nearest(asked).await.unwrap()), expected, "{asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn among_very_many_of_one_moment_the_lower_run_is_the_earlier() {
+    let store = store("Moment").await;
+    // The nearer, the later: the earlier ones are the last that a search would find.
+    let turned = |n: u128| entry(n, [1.0, 0.001 * (1000 - n) as f32, 0.0]);
+    all_in(&store, &(1..=200).map(turned).collect::<Vec<_>>()).await;
+    let vector = [1.0, 0.0, 0.0];
+    for (run, expected) in
+        [(1, &[][..]), (2, &[1]), (4, &[3, 2, 1]), (90, &[89, 88, 87]), (200, &[199, 198, 197])]
+    {
+        let before = Some((at(0), Uuid::from_u128(run)));
+        let found = store.nearest(Query { k: 3, before, ..query(&vector) }).await.unwrap();
+        assert_eq!(ids(&found), expected, "before {run}");
     }
 }
 
