@@ -1,7 +1,16 @@
 #!/usr/bin/env bash
 # Builds and installs the servers of `make test-services` that are missing. Quick and silent about what is there; safe to
 # run again. The tests run private servers of their own: what the packages start is neither used nor needed.
+#
+# Weaviate is built from its Go modules, once, into ${XDG_CACHE_HOME:-~/.cache}/tidemill: some 4 minutes on two cores, 170 MB.
+# That takes a Go of 1.21 or newer, which fetches the newer one that Weaviate asks for by itself. An installed one is used;
+# else Debian's, where it is new enough.
 set -euo pipefail
+
+weaviate=1.35.2
+minimum_go=1.21
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/tidemill
 
 say() { printf 'setup-services: %s\n' "$*"; }
 fail() { printf 'setup-services: %s\n' "$*" >&2; exit 69; }
@@ -31,5 +40,48 @@ install_wordpress() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
 }
 
+
+# The official packages put it there and leave PATH to their user.
+find_go() {
+    has go || ! [ -x /usr/local/go/bin/go ] || PATH=$PATH:/usr/local/go/bin
+    has go
+}
+
+new_enough() { printf '%s\n%s\n' "$minimum_go" "$1" | sort -C -V; }
+
+install_go() {
+    find_go && return
+    has apt-get || fail "this is no Debian: install Go $minimum_go or newer by hand (https://go.dev/dl)"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    local offered
+    offered=$(apt-cache policy golang-go | sed -n 's/^ *Candidate: *[0-9]*:\?\([0-9.]*\).*/\1/p')
+    [ -n "$offered" ] || fail "no Go is installed and apt has none: install Go $minimum_go or newer (https://go.dev/dl)"
+    new_enough "$offered" || fail "no Go is installed and apt has only $offered: install Go $minimum_go or newer (https://go.dev/dl)"
+    say "installing by apt: golang-go $offered"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends golang-go
+    find_go || fail "golang-go was installed, and there is no go"
+}
+
+build_weaviate() {
+    local folder=$cache/weaviate-$weaviate
+    [ ! -x "$folder/weaviate-server" ] || return 0
+    install_go
+    local version
+    version=$(go env GOVERSION)
+    new_enough "${version#go}" || fail "$(command -v go) is $version: Go $minimum_go or newer is needed"
+    say "building Weaviate $weaviate from its Go modules, once; this takes some minutes"
+    mkdir -p "$folder.new"
+    # An older Go fetches the one that Weaviate asks for, unless it was told not to.
+    env GOBIN="$folder.new" GOTOOLCHAIN=auto \
+        go install "github.com/weaviate/weaviate/cmd/weaviate-server@v$weaviate" ||
+        fail "Weaviate could not be built; the lines above say why (Go modules come from $(go env GOPROXY))"
+    # Moved when it is whole: a build that is broken off leaves nothing that looks like one.
+    mkdir -p "$folder"
+    mv "$folder.new/weaviate-server" "$folder/weaviate-server"
+    rmdir "$folder.new"
+}
+
 install_wordpress
-say "everything needed is here (WordPress $(sed -n "s/^\$wp_version = '\(.*\)';/\1/p" /usr/share/wordpress/wp-includes/version.php))"
+build_weaviate
+wordpress=$(sed -n "s/^\$wp_version = '\(.*\)';/\1/p" /usr/share/wordpress/wp-includes/version.php)
+say "everything needed is here (WordPress $wordpress, Weaviate $weaviate)"

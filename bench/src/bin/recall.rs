@@ -76,7 +76,9 @@ async fn measure(cli: &Cli) -> Result<f64, String> {
                 Entry { id, run_id: id, tenant: String::new(), model, received_at: Utc::now(), vector }
             })
             .collect();
-        store.upsert(&entries).await.map_err(|e| e.to_string())?;
+        for taken in store.upsert(&entries).await.map_err(|e| e.to_string())? {
+            taken.map_err(|e| e.to_string())?;
+        }
     }
     let pairs = pairs(&cli.pairs)?;
     let (mut found, mut first) = (0, 0);

@@ -68,6 +68,9 @@ pub(crate) enum Command {
     /// Remove runs that ended long ago, with everything that only they refer to
     #[command(after_help = "Example:\n  tidemill prune --older-than 90d --dry-run")]
     Prune(Prune),
+    /// Look after the vectors that a store outside the record has
+    #[command(subcommand, after_help = "Example:\n  tidemill vectors rebuild")]
+    Vectors(Vectors),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  tidemill completions bash > /etc/bash_completion.d/tidemill")]
     Completions {
@@ -405,6 +408,22 @@ pub(crate) struct Prune {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) database: Database,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Vectors {
+    /// Put what the store lacks into it, from the record: after it was emptied, restored, or another class was named. May be
+    /// stopped and run again, and beside a fleet that works
+    #[command(
+        after_help = "Example:\n  tidemill vectors rebuild\n  TIDEMILL_EMBEDDING__WEAVIATE__CLASS=Trend2 tidemill vectors rebuild"
+    )]
+    Rebuild {
+        /// Vectors of this model [default: the configured embedder's]
+        #[arg(long)]
+        model: Option<String>,
+        #[command(flatten)]
+        database: Database,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

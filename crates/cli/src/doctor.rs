@@ -10,6 +10,7 @@ use fleet::{Fault, Settings};
 use record::{LetterFilter, Record};
 use serde::Serialize;
 use streams::Streams;
+use vectors::VectorStore;
 
 use crate::args::Doctor;
 use crate::table;
@@ -97,6 +98,9 @@ async fn examine(doctor: &Doctor) -> Vec<Finding> {
     match &streams {
         Ok(streams) => findings.extend(redis(streams).await),
         Err(fault) => findings.push(failure("Redis", &fault.message, "start it, or correct its URL")),
+    }
+    if let (Some(settings), Ok(record)) = (&settings, &record) {
+        findings.push(vector_store(settings, record).await);
     }
     if let (Ok(record), Ok(streams)) = (&record, &streams) {
         match stuck(record, streams).await {
@@ -187,6 +191,39 @@ async fn postgres(record: &Record) -> Vec<Finding> {
         Err(error) => failure("intents", error.to_string(), "`tidemill migrate`"),
     });
     findings
+}
+
+/// Whether the vector store is there and has what the record has.
+async fn vector_store(settings: &Settings, record: &Record) -> Finding {
+    let weaviate = settings.section::<recall::config::Section>("embedding").and_then(|one| one.weaviate());
+    let weaviate = match weaviate {
+        Ok(Some(weaviate)) => weaviate,
+        Ok(None) => return ok("vector store", "embedded, in each process that asks"),
+        Err(fault) => return failure("vector store", fault.message, "mend embedding.weaviate"),
+    };
+    let looked = async {
+        weaviate.check().await?;
+        Ok::<_, vectors::Error>((weaviate.version().await?, weaviate.len().await?))
+    };
+    let (version, held) = match looked.await {
+        Ok(found) => found,
+        Err(error) => {
+            let remedy = "bring it back: until then embedding waits, and nothing is lost";
+            return failure("vector store", error.to_string(), remedy);
+        }
+    };
+    match record.embedding_models().await {
+        Err(error) => failure("vector store", error.to_string(), "`tidemill migrate`"),
+        Ok(models) => {
+            let stored: u64 = models.iter().map(|(_, count)| count).sum();
+            let told = format!("Weaviate {version} has {held} vectors, the record {stored}");
+            if stored > held as u64 {
+                warning("vector store", told, "`tidemill vectors rebuild`, unless they are of other models")
+            } else {
+                ok("vector store", told)
+            }
+        }
+    }
 }
 
 async fn redis(streams: &Streams) -> Vec<Finding> {

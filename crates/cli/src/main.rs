@@ -23,6 +23,7 @@ mod tokens;
 mod top;
 mod triggers;
 mod up;
+mod vector_store;
 mod why;
 
 use std::process::ExitCode;
@@ -88,6 +89,7 @@ async fn run(args: Args) -> Result<(), Fault> {
         Command::Top(top) => top::run(top).await,
         Command::Doctor(doctor) => doctor::run(doctor).await,
         Command::Prune(prune) => prune::run(prune).await,
+        Command::Vectors(command) => vector_store::run(command).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "tidemill", &mut std::io::stdout());
             Ok(())

@@ -4,6 +4,7 @@ use fleet::Fault;
 use record::Pruned;
 
 use crate::args::Prune;
+use crate::vector_store;
 
 /// Runs removed in one transaction.
 const BATCH: i64 = 1000;
@@ -18,9 +19,10 @@ pub(crate) async fn run(prune: Prune) -> Result<(), Fault> {
         println!("Would go: {}.", told(&going));
         return Ok(());
     }
+    let weaviate = vector_store::configured()?;
     let mut gone = Pruned::default();
     loop {
-        let batch = record.prune(age, BATCH).await?;
+        let batch = record.prune(age, BATCH, weaviate.is_some()).await?;
         if batch.runs == 0 {
             break;
         }
@@ -28,7 +30,10 @@ pub(crate) async fn run(prune: Prune) -> Result<(), Fault> {
     }
     gone.events += record.prune_outside(age).await?;
     println!("Gone: {}. Publications, approvals and dedup keys stay.", told(&gone));
-    Ok(())
+    match weaviate {
+        Some(weaviate) => vector_store::remove_pruned(&record, &weaviate).await,
+        None => Ok(()),
+    }
 }
 
 fn told(pruned: &Pruned) -> String {

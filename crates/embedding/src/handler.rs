@@ -8,10 +8,9 @@ use recall::config::Section;
 use vectors::{Embedder, Entry, Query, VectorStore};
 
 use crate::batcher::Batcher;
-use crate::error::failure;
 
 pub(crate) struct Embedding {
-    model: String,
+    embedder: Arc<dyn Embedder>,
     batcher: Batcher,
     store: Arc<dyn VectorStore>,
     neighbours: usize,
@@ -19,26 +18,26 @@ pub(crate) struct Embedding {
 
 impl Embedding {
     pub(crate) fn new(embedder: Arc<dyn Embedder>, store: Arc<dyn VectorStore>, config: &Section) -> Self {
-        let model = embedder.model().to_owned();
-        Self { model, batcher: Batcher::start(embedder, config.batch), store, neighbours: config.neighbours }
+        let batcher = Batcher::start(Arc::clone(&embedder), Arc::clone(&store), config.batch);
+        Self { embedder, batcher, store, neighbours: config.neighbours }
     }
 
     async fn embed(&self, job: &JobContext) -> Result<Report, Failure> {
         let content = job.content()?.content;
-        let vector = self.batcher.embed(&format!("{}\n{}", content.title, content.body)).await?;
-        // Stored before it is asked for others, so that of two that are under way the later sees the earlier.
+        let model = self.embedder.model().to_owned();
         let entry = Entry {
             id: EmbeddingRecord::vector_id(job.run),
             run_id: job.run.0,
             tenant: job.tenant.clone(),
-            model: self.model.clone(),
+            model: model.clone(),
             received_at: job.received_at,
-            vector: vector.clone(),
+            vector: Vec::new(),
         };
-        self.store.upsert(&[entry]).await.map_err(|e| failure(&e))?;
+        // Stored before others are asked for, so that of two that are under way the later sees the earlier.
+        let vector = self.batcher.embed(&format!("{}\n{}", content.title, content.body), entry).await?;
         let near = self.nearest(job, &vector).await?;
         let output = serde_json::json!({
-            "model": self.model,
+            "model": model,
             "dimensions": vector.len(),
             "vector_id": EmbeddingRecord::vector_id(job.run),
             "embedding_status": EmbeddingStatus::Succeeded,
@@ -48,11 +47,11 @@ impl Embedding {
             output,
             embedding: Some(EmbeddingRecord {
                 status: EmbeddingStatus::Succeeded,
-                model: self.model.clone(),
+                model: model.clone(),
                 vector,
             }),
             claims: Claims { fingerprint: None, near },
-            model: Some(self.model.clone()),
+            model: Some(model),
             ..Report::default()
         })
     }
@@ -62,13 +61,13 @@ impl Embedding {
             .store
             .nearest(Query {
                 tenant: &job.tenant,
-                model: &self.model,
+                model: self.embedder.model(),
                 vector,
                 k: self.neighbours,
                 before: Some((job.received_at, job.run.0)),
             })
             .await
-            .map_err(|e| failure(&e))?;
+            .map_err(Failure::from)?;
         Ok(found
             .into_iter()
             .map(|n| NearClaim { run: RunId(n.run_id), similarity: f64::from(n.similarity) })
@@ -87,7 +86,15 @@ impl Handler for Embedding {
         }
     }
 
+    /// What is away is the store or the embedder: the first is asked how it is, the second can only be tried.
+    async fn probe(&self) -> Result<(), Failure> {
+        self.store.check().await?;
+        self.embedder.embed(&["tidemill".to_owned()]).await?;
+        Ok(())
+    }
+
     fn obituary(&self) -> Option<EmbeddingRecord> {
-        Some(EmbeddingRecord { status: EmbeddingStatus::Failed, model: self.model.clone(), vector: vec![] })
+        let model = self.embedder.model().to_owned();
+        Some(EmbeddingRecord { status: EmbeddingStatus::Failed, model, vector: vec![] })
     }
 }

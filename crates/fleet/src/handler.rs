@@ -71,6 +71,12 @@ pub trait Handler: Send + Sync + 'static {
         async move { Err(Failure::permanent(reason)) }
     }
 
+    /// Asks what every job needs beside the record. Called again and again once a job failed by
+    /// [`Failure::outage`]; nothing is read before it succeeds.
+    fn probe(&self) -> impl Future<Output = Result<(), Failure>> + Send {
+        async { Ok(()) }
+    }
+
     /// What is written to the embedding's record when the step dies.
     fn obituary(&self) -> Option<EmbeddingRecord> {
         None

@@ -115,9 +115,7 @@ pub(crate) async fn recall(
 
 async fn open(app: &App) -> Result<Index, Problem> {
     let section: Section = app.process.section("embedding").map_err(|e| Problem::unavailable(e.message))?;
-    let process = app.process.clone();
-    let opened = tokio::task::spawn_blocking(move || Index::open(&process, &section)).await;
-    let index = opened.map_err(|e| Problem::unavailable(format!("the index could not be made: {e}")))?;
+    let index = Index::open(&app.process, &section).await;
     index.map_err(|fault| match fault.kind {
         FaultKind::Usage => {
             Problem::unavailable(format!("the gateway is not configured for recall: {}", fault.message))

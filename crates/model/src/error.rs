@@ -13,6 +13,8 @@ pub enum RetryClass {
     RetryAfter(Duration),
     /// What this job needs is out, not the job's fault: tried again later, counting no attempt.
     Unavailable,
+    /// What every job of its worker type needs is out: as `Unavailable`, and reading pauses until it is back.
+    Outage,
     /// It is not the job's turn yet: tried again after this time, counting no attempt.
     Later(Duration),
 }
@@ -51,5 +53,10 @@ impl Failure {
     /// The outage of something this job needs.
     pub fn unavailable(reason: impl Into<String>) -> Self {
         Self { class: RetryClass::Unavailable, reason: reason.into() }
+    }
+
+    /// The outage of something that every job of this worker type needs.
+    pub fn outage(reason: impl Into<String>) -> Self {
+        Self { class: RetryClass::Outage, reason: reason.into() }
     }
 }

@@ -94,7 +94,7 @@ impl Open {
     /// An outage of the outlet is no fault of the job: it comes back when the outlet is tried again.
     fn not_sent(&self, failure: Failure) -> Failure {
         let asked = match failure.class {
-            RetryClass::Unavailable => None,
+            RetryClass::Unavailable | RetryClass::Outage => None,
             RetryClass::RetryAfter(pause) => Some(pause),
             RetryClass::Transient | RetryClass::Permanent | RetryClass::Later(_) => return failure,
         };

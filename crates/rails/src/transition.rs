@@ -441,7 +441,9 @@ fn failed(workflow: &Workflow, step: &Step, at: &Standing<'_>, failure: &Failure
     let policy = step.retries.backoff;
     match failure.class {
         RetryClass::Permanent => given_up(workflow, step, at, failure.reason.clone()),
-        RetryClass::Unavailable => retry(at.attempt, Delay::Backoff { policy, attempt: attempt.max(3) }),
+        RetryClass::Unavailable | RetryClass::Outage => {
+            retry(at.attempt, Delay::Backoff { policy, attempt: attempt.max(3) })
+        }
         RetryClass::Later(delay) => retry(at.attempt, Delay::Exactly(delay.max(Duration::from_millis(1)))),
         _ if attempt >= step.retries.max_attempts => {
             given_up(workflow, step, at, format!("failed {attempt} times, last: {}", failure.reason))

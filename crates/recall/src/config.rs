@@ -1,12 +1,12 @@
 //! The section `embedding`, which the embedder and the gateway share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fleet::Fault;
 use serde::{Deserialize, Serialize};
-use vectors::{Embedder, Hashing, MiniLm, OpenAi, OpenAiConfig};
+use vectors::{Embedder, Hashing, MiniLm, OpenAi, OpenAiConfig, WeaviateConfig};
 
 /// How trends are embedded, and what they are compared with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,8 +22,12 @@ pub struct Section {
     pub batch: usize,
     /// How many of the nearest earlier trends are recorded.
     pub neighbours: usize,
-    /// Which earlier trends a new one is compared with.
+    /// Where vectors are kept to be found.
+    pub store: StoreKind,
+    /// Which earlier trends a new one is compared with, for the store `embedded`.
     pub window: Window,
+    /// The server, for the store `weaviate`.
+    pub weaviate: Weaviate,
 }
 
 /// Which embedder.
@@ -38,6 +42,45 @@ pub enum Kind {
     Openai,
     /// Hashed words: no model, no meaning.
     Hashing,
+}
+
+/// Where vectors are kept to be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreKind {
+    /// In each process that asks, which follows the record.
+    Embedded,
+    /// In a Weaviate server that the fleet shares.
+    Weaviate,
+}
+
+/// A Weaviate server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Weaviate {
+    /// Up to, and without, `/v1`.
+    pub url: String,
+    /// The class that trends are kept in: one for each length of vectors. Made where there is none.
+    pub class: String,
+    /// The key.
+    pub api_key: Option<String>,
+    /// A file that holds the key.
+    pub api_key_file: Option<PathBuf>,
+    /// How long one request may take.
+    #[serde(with = "fleet::config::period")]
+    pub timeout: Duration,
+}
+
+impl Default for Weaviate {
+    fn default() -> Self {
+        Self {
+            url: "http://127.0.0.1:8080".to_owned(),
+            class: "TidemillTrend".to_owned(),
+            api_key: None,
+            api_key_file: None,
+            timeout: Duration::from_secs(10),
+        }
+    }
 }
 
 /// An OpenAI-compatible endpoint.
@@ -97,7 +140,9 @@ impl Default for Section {
             openai: Endpoint::default(),
             batch: 32,
             neighbours: 3,
+            store: StoreKind::Embedded,
             window: Window::default(),
+            weaviate: Weaviate::default(),
         }
     }
 }
@@ -129,17 +174,8 @@ impl Section {
 
     fn endpoint(&self) -> Result<Arc<dyn Embedder>, Fault> {
         let endpoint = &self.openai;
-        let api_key = match &endpoint.api_key_file {
-            Some(file) => {
-                Some(std::fs::read_to_string(file).map(|key| key.trim().to_owned()).map_err(|e| {
-                    Fault::usage(format!(
-                        "embedding.openai.api_key_file: {} cannot be read: {e}",
-                        file.display()
-                    ))
-                })?)
-            }
-            None => endpoint.api_key.clone(),
-        };
+        let api_key =
+            api_key("embedding.openai", endpoint.api_key.as_ref(), endpoint.api_key_file.as_deref())?;
         let made = OpenAi::new(OpenAiConfig {
             base_url: endpoint.base_url.clone(),
             model: endpoint.model.clone(),
@@ -154,4 +190,32 @@ impl Section {
             Err(error) => Err(Fault::usage(format!("embedding.openai: {error}"))),
         }
     }
+
+    /// The Weaviate server, where that is the store. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Fault`] of kind usage: its settings are wrong.
+    pub fn weaviate(&self) -> Result<Option<vectors::Weaviate>, Fault> {
+        if self.store != StoreKind::Weaviate {
+            return Ok(None);
+        }
+        let Weaviate { url, class, api_key: value, api_key_file, timeout } = &self.weaviate;
+        let config = WeaviateConfig {
+            url: url.clone(),
+            class: class.clone(),
+            api_key: api_key("embedding.weaviate", value.as_ref(), api_key_file.as_deref())?,
+            timeout: *timeout,
+        };
+        let made = vectors::Weaviate::new(&config);
+        made.map(Some).map_err(|error| Fault::usage(format!("embedding.weaviate: {error}")))
+    }
+}
+
+fn api_key(of: &str, value: Option<&String>, file: Option<&Path>) -> Result<Option<String>, Fault> {
+    let Some(file) = file else { return Ok(value.cloned()) };
+    if value.is_some() {
+        return Err(Fault::usage(format!("{of}.api_key and {of}.api_key_file are both given: keep one")));
+    }
+    let read = std::fs::read_to_string(file).map(|key| Some(key.trim().to_owned()));
+    read.map_err(|e| Fault::usage(format!("{of}.api_key_file: {} cannot be read: {e}", file.display())))
 }

@@ -72,7 +72,10 @@ impl Feed {
                 vector: embedding.vector,
             })
             .collect();
-        self.store.upsert(&entries).await.map_err(|error| error.to_string())?;
+        let taken = self.store.upsert(&entries).await.map_err(|error| error.to_string())?;
+        for error in taken.into_iter().filter_map(Result::err) {
+            tracing::warn!(%error, "a vector of the record is left out");
+        }
         self.cursor = cursor;
         Ok(page)
     }

@@ -1,8 +1,10 @@
-//! Stored vectors, read in commit order by a cursor that misses no late commit.
+//! Stored vectors: read in commit order by a cursor that misses no late commit, or by id to fill a store anew; and those
+//! of pruned runs that such a store has still to remove.
 
 use chrono::{DateTime, Utc};
 use model::RunId;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::{Error, Record};
@@ -59,17 +61,81 @@ impl Record {
         if let Some(last) = rows.last() {
             *cursor = EmbeddingCursor { xid: last.get("xid"), vector: last.get("vector_id") };
         }
-        Ok(rows
-            .iter()
-            .map(|row| StoredEmbedding {
-                vector_id: row.get("vector_id"),
-                run: RunId(row.get("run_id")),
-                tenant: row.get("tenant"),
-                model: row.get("model"),
-                received_at: row.get("received_at"),
-                vector: floats(row.get("vector")),
-            })
-            .collect())
+        Ok(rows.iter().map(stored).collect())
+    }
+
+    /// The next vectors of a model after an id, in the order of ids, at most `limit`.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn embeddings_of(
+        &self,
+        model: &str,
+        after: Uuid,
+        limit: i64,
+    ) -> Result<Vec<StoredEmbedding>, Error> {
+        let rows = sqlx::query(
+            "SELECT vector_id, run_id, tenant, model, received_at, vector FROM embedding_records
+             WHERE vector_id > $1 AND model = $2 AND status = 'succeeded' ORDER BY vector_id LIMIT $3",
+        )
+        .bind(after)
+        .bind(model)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::sql("the vectors of a model"))?;
+        Ok(rows.iter().map(stored).collect())
+    }
+
+    /// The models that vectors are of, with how many, the most used first.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn embedding_models(&self) -> Result<Vec<(String, u64)>, Error> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT model, count(*) FROM embedding_records WHERE status = 'succeeded'
+             GROUP BY model ORDER BY count(*) DESC, model",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::sql("the models of vectors"))?;
+        Ok(rows.into_iter().map(|(model, count)| (model, count.unsigned_abs())).collect())
+    }
+
+    /// Vectors of pruned runs that the store outside has still to remove, at most `limit`.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn removed_vectors(&self, limit: i64) -> Result<Vec<Uuid>, Error> {
+        sqlx::query_scalar("SELECT vector_id FROM removed_vectors ORDER BY vector_id LIMIT $1")
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::sql("the vectors to be removed"))
+    }
+
+    /// Notes that the store outside has removed these.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn forget_removed_vectors(&self, vectors: &[Uuid]) -> Result<(), Error> {
+        sqlx::query("DELETE FROM removed_vectors WHERE vector_id = ANY($1)")
+            .bind(vectors)
+            .execute(&self.pool)
+            .await
+            .map_err(Error::sql("the note of removed vectors"))?;
+        Ok(())
+    }
+}
+
+fn stored(row: &PgRow) -> StoredEmbedding {
+    StoredEmbedding {
+        vector_id: row.get("vector_id"),
+        run: RunId(row.get("run_id")),
+        tenant: row.get("tenant"),
+        model: row.get("model"),
+        received_at: row.get("received_at"),
+        vector: floats(row.get("vector")),
     }
 }
 

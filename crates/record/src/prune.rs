@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use model::{EmbeddingRecord, RunId};
 use serde::Serialize;
 use sqlx::Row;
 use uuid::Uuid;
@@ -87,11 +88,17 @@ impl Record {
     }
 
     /// Removes up to `limit` runs that ended before, in one transaction; nothing went where none is left. May be stopped
-    /// at any moment and called again.
+    /// at any moment and called again. Where a store outside has their vectors, too (`stored_outside`), these are noted
+    /// for [`Record::removed_vectors`].
     ///
     /// # Errors
     /// [`Error::Sql`].
-    pub async fn prune(&self, older_than: Duration, limit: i64) -> Result<Pruned, Error> {
+    pub async fn prune(
+        &self,
+        older_than: Duration,
+        limit: i64,
+        stored_outside: bool,
+    ) -> Result<Pruned, Error> {
         let before = Utc::now() - older_than;
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
         let old: Vec<(Uuid, Uuid)> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
@@ -104,6 +111,17 @@ impl Record {
         .await
         .map_err(Error::sql("the runs that may go"))?;
         let (runs, events): (Vec<Uuid>, Vec<Uuid>) = old.into_iter().unzip();
+        if stored_outside {
+            // A run that ended before its vector was committed may have one outside all the same.
+            let vectors: Vec<Uuid> = runs.iter().map(|run| EmbeddingRecord::vector_id(RunId(*run))).collect();
+            sqlx::query(
+                "INSERT INTO removed_vectors (vector_id) SELECT unnest($1::uuid[]) ON CONFLICT DO NOTHING",
+            )
+            .bind(&vectors)
+            .execute(&mut *tx)
+            .await
+            .map_err(Error::sql("the note of vectors to be removed"))?;
+        }
         let mut pruned = Pruned::default();
         for (table, count) in [
             ("artifacts", Some(&mut pruned.artifacts)),

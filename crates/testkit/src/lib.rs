@@ -6,9 +6,11 @@
 mod processes;
 mod servers;
 mod waiting;
+mod weaviate;
 mod wordpress;
 
 pub use processes::{Start, Worker, binary};
 pub use servers::Servers;
 pub use waiting::{eventually, within};
+pub use weaviate::PrivateWeaviate;
 pub use wordpress::PrivateWordpress;

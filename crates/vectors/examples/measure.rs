@@ -1,6 +1,7 @@
 //! Measures what the documentation of this crate states: loading, memory, time per text and time per search.
 //!
-//! `cargo run --release -p tidemill-vectors --example measure -- models/all-MiniLM-L6-v2`
+//! `cargo run --release -p tidemill-vectors --example measure -- models/all-MiniLM-L6-v2`, or instead of the folder the
+//! address of a Weaviate server, whose class `Measured` it fills.
 #![expect(clippy::print_stdout, reason = "a measurement is there to be read")]
 
 use std::path::Path;
@@ -8,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use tidemill_vectors::{
-    Embedded, Embedder, Entry, Error, MiniLm, Query, VectorStore, WindowConfig, model_folder,
+    Embedded, Embedder, Entry, Error, MiniLm, Query, VectorStore, Weaviate, WeaviateConfig, WindowConfig,
+    model_folder,
 };
 use uuid::Uuid;
 
@@ -21,8 +23,15 @@ async fn main() -> Result<(), Error> {
         println!("a TLS provider was installed already");
     }
     let folder = std::env::args().nth(1).unwrap_or_else(|| "models/all-MiniLM-L6-v2".to_owned());
-    scan(10_000).await?;
-    scan(100_000).await?;
+    if folder.starts_with("http") {
+        return weaviate(&folder).await;
+    }
+    for count in [10_000, 100_000] {
+        let window = WindowConfig { max_age: Duration::from_secs(86_400), max_count: count, dimensions: 384 };
+        let store = Embedded::new(window);
+        store_and_search(&store, count).await?;
+        println!("{} bytes", store.memory_bytes());
+    }
     let fetched = model_folder::fetch(Path::new(&folder), |_, _| ()).await?;
     println!("model: {fetched:?}; resident before loading {} MB", resident_mb());
     let begun = Instant::now();
@@ -52,15 +61,33 @@ async fn time_each(embedder: &impl Embedder, text: &str, batch: usize) -> Result
     Ok(begun.elapsed() / (rounds * batch as u32))
 }
 
-async fn scan(count: usize) -> Result<(), Error> {
-    let config = WindowConfig { max_age: Duration::from_secs(86_400), max_count: count, dimensions: 384 };
-    let store = Embedded::new(config);
+async fn weaviate(url: &str) -> Result<(), Error> {
+    let store = Weaviate::new(&WeaviateConfig {
+        url: url.to_owned(),
+        class: "Measured".to_owned(),
+        api_key: None,
+        timeout: Duration::from_secs(60),
+    })?;
+    store.prepare(Some(384)).await?;
+    let one = [entry(u64::MAX)];
+    let begun = Instant::now();
+    for _ in 0..100 {
+        store.upsert(&one).await?;
+    }
+    println!("one vector at a time: {:?} each", begun.elapsed() / 100);
+    store_and_search(&store, 10_000).await?;
+    store_and_search(&store, 100_000).await
+}
+
+async fn store_and_search(store: &dyn VectorStore, count: usize) -> Result<(), Error> {
     let begun = Instant::now();
     for chunk in (0..count as u64).collect::<Vec<_>>().chunks(256) {
         let entries: Vec<Entry> = chunk.iter().map(|&n| entry(n)).collect();
-        store.upsert(&entries).await?;
+        for taken in store.upsert(&entries).await? {
+            taken?;
+        }
     }
-    println!("{count} vectors made and added in {:?}; {} bytes", begun.elapsed(), store.memory_bytes());
+    println!("{count} vectors made and added in {:?}", begun.elapsed());
     let wanted: Vec<Vec<f32>> = (0..100).map(|n| entry(n * 31).vector).collect();
     let begun = Instant::now();
     for vector in &wanted {

@@ -42,7 +42,7 @@ impl Error {
         Self { class: Class::RetryAfter(delay), outage: false, reason: reason.into() }
     }
 
-    /// A transient failure of the service itself, which every other text would meet alike.
+    /// A transient failure of the service itself, which every other text or vector would meet alike.
     pub fn outage(reason: impl Into<String>) -> Self {
         Self { class: Class::Transient, outage: true, reason: reason.into() }
     }
@@ -53,8 +53,8 @@ impl Error {
         self.class
     }
 
-    /// Whether every other text would fail alike, so that the failure is not this job's own and should open a
-    /// breaker instead of counting an attempt: the endpoint cannot be reached, or refuses our key.
+    /// Whether every other text or vector would fail alike, so that the failure is not this job's own and opens a breaker
+    /// instead of counting an attempt: the service cannot be reached, or refuses our key.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         self.outage
@@ -64,7 +64,7 @@ impl Error {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         if error.outage {
-            return Self::unavailable(error.reason);
+            return Self::outage(error.reason);
         }
         match error.class {
             Class::Transient => Self::transient(error.reason),
@@ -84,7 +84,7 @@ mod tests {
     fn an_outage_counts_no_attempt_and_other_failures_keep_their_class() {
         let delay = Duration::from_secs(7);
         let class_of = |error: Error| Failure::from(error).class;
-        assert_eq!(class_of(Error::outage("x")), RetryClass::Unavailable);
+        assert_eq!(class_of(Error::outage("x")), RetryClass::Outage);
         assert_eq!(class_of(Error::transient("x")), RetryClass::Transient);
         assert_eq!(class_of(Error::permanent("x")), RetryClass::Permanent);
         assert_eq!(class_of(Error::retry_after(delay, "x")), RetryClass::RetryAfter(delay));

@@ -51,17 +51,21 @@ pub struct Neighbour {
     pub similarity: f32,
 }
 
+/// What became of one entry.
+pub type Taken = Result<(), Error>;
+
 /// Keeps vectors and finds the nearest.
 pub trait VectorStore: Send + Sync + std::fmt::Debug {
-    /// Adds the entries, replacing those of the same id. Repeating it changes nothing.
+    /// Adds the entries, replacing those of the same id; answers what became of each, in their order. Repeating it changes
+    /// nothing. One that is refused touches no other.
     ///
-    /// Cancellation safe: the entries are then all in, or none, or may be given again.
+    /// Cancellation safe: any of the entries may then be in, and all may be given again.
     ///
     /// # Errors
     ///
-    /// Permanent for a vector of another length than the store's or without a direction; none of the entries is then
-    /// taken. Otherwise as the store's service fails.
-    fn upsert<'a>(&'a self, entries: &'a [Entry]) -> BoxFuture<'a, Result<(), Error>>;
+    /// As the store's service fails: then any of the entries may be in. An entry's own error says whether trying again can
+    /// help; one without a direction is refused for good.
+    fn upsert<'a>(&'a self, entries: &'a [Entry]) -> BoxFuture<'a, Result<Vec<Taken>, Error>>;
 
     /// The nearest entries of the query's tenant and model, nearest first; of equally near ones the earlier first.
     ///
@@ -76,6 +80,15 @@ pub trait VectorStore: Send + Sync + std::fmt::Debug {
     ///
     /// As the store's service fails.
     fn remove<'a>(&'a self, ids: &'a [Uuid]) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Whether the store can take vectors and find them now.
+    ///
+    /// # Errors
+    ///
+    /// An outage: why it cannot.
+    fn check(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// How many entries are held, of all tenants and models.
     ///

@@ -41,7 +41,7 @@ One program of the fleet: its Deployment and its disruption budget.
 */}}
 {{- define "tidemill.process" -}}
 {{- $values := .root.Values }}
-{{- $whole := has .name (list "embedding" "planner" "publisher") }}
+{{- $whole := has .name (list "embedding" "gateway" "planner" "publisher") }}
 apiVersion: apps/v1
 kind: Deployment
 metadata:

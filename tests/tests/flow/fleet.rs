@@ -79,6 +79,11 @@ impl Fleet {
         }
     }
 
+    /// What the processes of this name wrote so far.
+    pub(crate) fn log(&self, name: &str) -> String {
+        self.workers.iter().filter(|(of, _)| *of == name).map(|(_, worker)| worker.log()).collect()
+    }
+
     /// Adds events straight to the ingest stream, as an upstream that speaks Redis does.
     pub(crate) async fn add(&self, events: impl IntoIterator<Item = (String, Value)>) {
         for (request_id, payload) in events {
@@ -140,17 +145,14 @@ impl Fleet {
 
     /// The gateway's own address, for tests of connections; from its log.
     pub(crate) async fn unchecked_gateway(&self) -> String {
-        let log = || {
-            self.workers.iter().find(|(name, _)| *name == "gateway").map(|(_, w)| w.log()).unwrap_or_default()
-        };
         let address = |log: &str| {
             log.lines()
                 .filter_map(|line| serde_json::from_str::<Value>(line).ok())
                 .find(|line| line["message"] == "serving")
                 .and_then(|line| line["address"].as_str().map(str::to_owned))
         };
-        eventually("the gateway serves", async || address(&log()).is_some()).await;
-        address(&log()).unwrap()
+        eventually("the gateway serves", async || address(&self.log("gateway")).is_some()).await;
+        address(&self.log("gateway")).unwrap()
     }
 }
 

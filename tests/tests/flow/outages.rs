@@ -97,6 +97,43 @@ async fn while_postgres_is_stopped_workers_pause_and_nothing_becomes_a_letter() 
     fleet.assert_consistent().await;
 }
 
+#[tokio::test]
+async fn while_the_embedding_endpoint_refuses_the_key_reading_pauses_and_then_the_flow_resumes() {
+    use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
+    let endpoint = MockServer::start().await;
+    Mock::given(any()).respond_with(ResponseTemplate::new(401)).mount(&endpoint).await;
+    let mut fleet = Fleet::with(&["etl", "judge", "publisher"]).await;
+    let url = format!("embedding.openai.base_url={}", endpoint.uri());
+    let set =
+        ["embedding.embedder=openai", &url, "embedding.openai.dimensions=2", "embedding.openai.api_key=k"];
+    fleet.start_with("embedding", &set, &[]).await;
+    fleet.add(events(5)).await;
+    eventually("reading pauses", async || fleet.log("embedding").contains("what every job needs is away"))
+        .await;
+    fleet.add((5..20).map(event)).await;
+    eventually("all wait in the stream, and none is being tried again", async || {
+        let backlog = fleet.streams.backlog("embedding").await.unwrap();
+        (backlog.stream, backlog.retry) == (20, 0)
+    })
+    .await;
+    assert!(fleet.runs().await.iter().all(|run| run.attempt == 0 && run.state == "running"));
+    endpoint.reset().await;
+    Mock::given(any()).respond_with(embeddings).mount(&endpoint).await;
+    let runs = fleet.settled(20).await;
+    assert!(runs.iter().all(|run| run.state == "published" && run.attempt == 0), "{runs:?}");
+    assert_eq!(fleet.record.dead_letters(&record::LetterFilter::default(), 10).await.unwrap(), []);
+    fleet.assert_consistent().await;
+}
+
+/// A vector for each text.
+fn embeddings(request: &wiremock::Request) -> wiremock::ResponseTemplate {
+    let asked: serde_json::Value = request.body_json().unwrap();
+    let count = asked["input"].as_array().unwrap().len();
+    let vectors: Vec<serde_json::Value> =
+        (0..count).map(|index| serde_json::json!({ "index": index, "embedding": [1.0, 2.0] })).collect();
+    wiremock::ResponseTemplate::new(200).set_body_json(serde_json::json!({ "data": vectors }))
+}
+
 /// Settings under which the reconciler's rounds can be counted in its log.
 const TOLD: [&str; 2] = ["log.filter=info,tidemill_planner=debug", "planner.reconcile_after=1s"];
 

@@ -5,4 +5,5 @@
 #[path = "../flow/fleet.rs"]
 #[expect(dead_code, reason = "what only the tests of the flow use")]
 mod fleet;
+mod weaviate;
 mod wordpress;

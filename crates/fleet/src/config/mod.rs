@@ -78,7 +78,9 @@ impl Settings {
     /// # Errors
     /// As [`Settings::load`].
     pub fn resolve(overrides: &Overrides, variables: BTreeMap<String, String>) -> Result<Self, Fault> {
-        let mut tree = match &overrides.config {
+        // A command that takes no --config goes by the variable, too.
+        let named = overrides.config.clone().or_else(|| variables.get("TIDEMILL_CONFIG").map(PathBuf::from));
+        let mut tree = match &named {
             Some(path) => Tree::read(path)?,
             None if std::path::Path::new(DEFAULT_FILE).exists() => Tree::read(DEFAULT_FILE.as_ref())?,
             None => Tree::default(),

@@ -135,7 +135,7 @@ async fn persist_commit<H: Handler>(
     let stream = |entry: &Entry| engine.lanes[entry.lane].key().to_owned();
     let routes = |index: usize, facts: &rails::Facts| {
         let job = &jobs[index];
-        route::route(&engine.handler, &engine.process.actor, &items[index], job, facts, stream(&job.entry))
+        route::route(&*engine.handler, &engine.process.actor, &items[index], job, facts, stream(&job.entry))
     };
     let mut pace = breaker::pace();
     loop {

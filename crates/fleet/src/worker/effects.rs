@@ -138,7 +138,7 @@ async fn ask<H: Handler>(
     effect: Effect,
     row: Publication,
 ) {
-    let known = brain::ask_outlet(&engine.handler, &effect, row.publication_key).await;
+    let known = brain::ask_outlet(&*engine.handler, &effect, row.publication_key).await;
     let resend = match known {
         Ok(Known::Delivered { reference }) => {
             return settle(engine, work, report, &effect, row, EffectResult::Confirmed { reference }).await;

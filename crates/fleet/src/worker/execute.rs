@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use futures::FutureExt;
-use model::{Failure, Outcome};
+use model::{Failure, Outcome, RetryClass};
 use rails::Workflow;
 use record::{Admission, LoadedRun};
 use streams::SHARED_DELIVERIES;
@@ -105,7 +105,7 @@ async fn handle<H: Handler>(engine: &Arc<Engine<H>>, work: Work) {
             engine.count("abandoned");
             return;
         }
-        handled = tokio::time::timeout(deadline, AssertUnwindSafe(brain::ask(&engine.handler, &job)).catch_unwind()) => handled,
+        handled = tokio::time::timeout(deadline, AssertUnwindSafe(brain::ask(&*engine.handler, &job)).catch_unwind()) => handled,
     };
     crate::failpoint::reach("handled");
     engine.process.metrics.handling.get_or_create(&engine.labels()).observe(started.elapsed().as_secs_f64());
@@ -116,6 +116,11 @@ async fn handle<H: Handler>(engine: &Arc<Engine<H>>, work: Work) {
         }
         Err(_) => Outcome::Failed(Failure::transient(format!("the handler did not end within {deadline:?}"))),
     };
+    if let Outcome::Failed(failure) = &outcome
+        && failure.class == RetryClass::Outage
+    {
+        engine.needed.trip(failure);
+    }
     match outcome {
         Outcome::Plan(report, effect) => {
             Box::pin(effects::carry_out(engine, work, job, report, effect)).await;

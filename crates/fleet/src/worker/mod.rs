@@ -35,14 +35,17 @@ use held::Held;
 
 /// What the stages of one worker process share.
 pub(crate) struct Engine<H> {
-    pub(crate) handler: H,
+    pub(crate) handler: Arc<H>,
     pub(crate) process: Process,
     pub(crate) lanes: Vec<Lane>,
     pub(crate) workflows: Workflows,
     pub(crate) intents: Intents,
     pub(crate) held: Arc<Held>,
     pub(crate) slots: Arc<Semaphore>,
+    /// Of the record.
     pub(crate) breaker: Breaker,
+    /// Of what the handler needs beside the record.
+    pub(crate) needed: Breaker,
     /// The worker type whose full stream pauses reading, where there is one.
     pub(crate) full_downstream: watch_channel::Sender<Option<String>>,
     /// Read by ordinary jobs, written by a suspect one, which is handled alone.
@@ -61,6 +64,19 @@ impl<H: Handler> Engine<H> {
 
     pub(crate) fn labels(&self) -> crate::metrics::WorkerLabels {
         crate::metrics::WorkerLabels { worker: H::WORKER.to_owned() }
+    }
+
+    /// Whether something is away that every job needs.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.breaker.is_open() || self.needed.is_open()
+    }
+
+    /// Waits until nothing is away that every job needs. Cancel-safe.
+    pub(crate) async fn reconnected(&self) {
+        while self.is_cut_off() {
+            self.breaker.closed().await;
+            self.needed.closed().await;
+        }
     }
 
     pub(crate) fn count(&self, outcome: &str) {
@@ -86,8 +102,10 @@ pub async fn serve<H: Handler>(process: Process, handler: H) -> Result<(), Fault
     }
     let (finished, commits) = mpsc::unbounded_channel();
     let (leaving, departures) = mpsc::unbounded_channel();
+    let handler = Arc::new(handler);
     let engine = Arc::new(Engine {
-        breaker: Breaker::new(H::WORKER, &process),
+        breaker: Breaker::of_record(H::WORKER, &process),
+        needed: Breaker::of_handler(Arc::clone(&handler), &process),
         workflows: Workflows::new(process.record.clone()),
         intents: Intents::new(process.record.clone()),
         slots: Arc::new(Semaphore::new(process.settings.shared.worker.concurrency)),

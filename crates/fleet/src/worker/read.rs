@@ -44,7 +44,7 @@ pub(crate) async fn read<H: Handler>(engine: Arc<Engine<H>>, lane: usize) {
 /// Waits for the first free slot, then takes what else is free, up to one read and to this lane's share: a lane that waits
 /// for entries keeps its slots, and must leave some to the others.
 async fn free_slots<H: Handler>(engine: &Engine<H>) -> Vec<OwnedSemaphorePermit> {
-    engine.breaker.closed().await;
+    engine.reconnected().await;
     engine.process.pauses.lifted(PauseKind::Stage, H::WORKER).await;
     watch::downstream_has_room(engine).await;
     let share = (engine.config().concurrency / engine.lanes.len()).clamp(1, READ);
@@ -98,7 +98,6 @@ pub(crate) async fn take_over<H: Handler>(engine: Arc<Engine<H>>, lane: usize) {
             () = engine.held.suspect_left() => {}
         }
         loop {
-            engine.breaker.closed().await;
             let slots = tokio::select! {
                 () = shutdown.cancelled() => return,
                 slots = free_slots(&engine) => slots,

@@ -90,7 +90,7 @@ pub(crate) async fn measure<H: Handler>(engine: Arc<Engine<H>>) {
     loop {
         ticks.tick().await;
         metrics.held.get_or_create(&labels).set(i64::try_from(engine.held.len()).unwrap_or(i64::MAX));
-        let paused = engine.breaker.is_open() || engine.process.pauses.has(PauseKind::Stage, H::WORKER);
+        let paused = engine.is_cut_off() || engine.process.pauses.has(PauseKind::Stage, H::WORKER);
         metrics.paused.get_or_create(&labels).set(i64::from(paused));
         match engine.process.streams.backlog(H::WORKER).await {
             Ok(backlog) => {

@@ -35,7 +35,7 @@ use uuid::Uuid;
 use self::codes::Code;
 use self::window::Window;
 use crate::embedder::off_thread;
-use crate::{Entry, Error, Neighbour, Query, VectorStore};
+use crate::{Entry, Error, Neighbour, Query, Taken, VectorStore};
 
 /// Below so many entries a scan takes less time (some 80 µs) than it is worth to move it to another thread.
 const SCAN_IN_PLACE: usize = 2_000;
@@ -108,19 +108,21 @@ impl Embedded {
 }
 
 impl VectorStore for Embedded {
-    fn upsert<'a>(&'a self, entries: &'a [Entry]) -> BoxFuture<'a, Result<(), Error>> {
+    fn upsert<'a>(&'a self, entries: &'a [Entry]) -> BoxFuture<'a, Result<Vec<Taken>, Error>> {
         Box::pin(async move {
-            let codes = entries
+            let codes: Vec<Result<Code, Error>> = entries
                 .iter()
                 .map(|entry| self.code(&entry.vector, format_args!("trend {}", entry.id)))
-                .collect::<Result<Vec<_>, _>>()?;
+                .collect();
             let now = (self.clock)();
             let mut window = self.write();
-            for (entry, code) in entries.iter().zip(&codes) {
-                window.upsert(entry, code);
-            }
+            let taken = entries
+                .iter()
+                .zip(codes)
+                .map(|(entry, code)| code.map(|code| window.upsert(entry, &code)))
+                .collect();
             window.evict(now);
-            Ok(())
+            Ok(taken)
         })
     }
 

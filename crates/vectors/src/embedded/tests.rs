@@ -200,15 +200,16 @@ async fn what_is_too_old_is_not_found_and_leaves() {
 }
 
 #[tokio::test]
-async fn a_bad_vector_is_refused_with_all_its_batch() {
+async fn a_bad_vector_is_refused_and_its_neighbours_are_taken() {
     let store = store(CONFIG);
     for bad in [vec![1.0; 383], vec![], vec![0.0; 384], vec![f32::NAN; 384]] {
-        let entries = [entry(1), Entry { vector: bad.clone(), ..entry(2) }];
-        let error = store.upsert(&entries).await.unwrap_err();
-        assert_eq!(error.class(), crate::Class::Permanent);
+        let entries = [entry(1), Entry { vector: bad.clone(), ..entry(2) }, entry(3)];
+        let taken = store.upsert(&entries).await.unwrap();
+        assert_eq!((taken.len(), &taken[0], &taken[2]), (3, &Ok(()), &Ok(())));
+        assert_eq!(taken[1].as_ref().unwrap_err().class(), crate::Class::Permanent);
         assert!(store.nearest(query(&bad)).await.is_err());
     }
-    assert_eq!(store.len().await.unwrap(), 0);
+    assert_eq!(store.len().await.unwrap(), 2);
 }
 
 #[tokio::test]

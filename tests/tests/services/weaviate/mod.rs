@@ -1,0 +1,5 @@
+//! Weaviate as the vector store.
+
+mod flow;
+mod operators;
+mod store;
