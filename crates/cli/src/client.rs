@@ -17,9 +17,22 @@ pub(crate) struct LocalFleet {
     pub(crate) redis_url: String,
     pub(crate) database_url: String,
     pub(crate) pid: u32,
+    /// Whom connections trust; the URLs stand above.
+    #[serde(default)]
+    pub(crate) redis: fleet::config::Redis,
+    #[serde(default)]
+    pub(crate) database: fleet::config::Database,
 }
 
 impl LocalFleet {
+    pub(crate) fn redis(&self) -> streams::Endpoint {
+        self.redis.endpoint_at(self.redis_url.clone())
+    }
+
+    pub(crate) fn database(&self) -> record::Endpoint {
+        self.database.endpoint_at(self.database_url.clone())
+    }
+
     pub(crate) const FILE: &str = "fleet.json";
     pub(crate) const TOKEN: &str = "token";
 

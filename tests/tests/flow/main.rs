@@ -17,3 +17,4 @@ mod record_guards;
 mod relay;
 mod sources;
 mod spans;
+mod tls;

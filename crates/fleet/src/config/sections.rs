@@ -34,6 +34,12 @@ pub struct Redis {
     pub url: Option<String>,
     /// A file that holds the URL.
     pub url_file: Option<PathBuf>,
+    /// The authorities that are trusted over TLS in place of the system's, in PEM.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate by which the server knows its client, in PEM.
+    pub certificate_file: Option<PathBuf>,
+    /// The key of that certificate, in PEM.
+    pub key_file: Option<PathBuf>,
 }
 
 /// Where PostgreSQL is.
@@ -44,6 +50,8 @@ pub struct Database {
     pub url: Option<String>,
     /// A file that holds the URL.
     pub url_file: Option<PathBuf>,
+    /// Authorities that are trusted over TLS beside the system's, in PEM; the server's certificate is checked then.
+    pub ca_file: Option<PathBuf>,
     /// Connections of one process, at most.
     #[serde(deserialize_with = "super::units::positive")]
     pub connections: u32,
@@ -51,7 +59,7 @@ pub struct Database {
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: None, url_file: None, connections: 6 }
+        Self { url: None, url_file: None, ca_file: None, connections: 6 }
     }
 }
 
@@ -69,6 +77,25 @@ impl Redis {
     pub fn url(&self) -> Result<String, Fault> {
         secret("redis.url", self.url.as_ref(), self.url_file.as_ref())
     }
+
+    /// The URL, and whom a connection to it trusts.
+    ///
+    /// # Errors
+    /// As [`Redis::url`].
+    pub fn endpoint(&self) -> Result<streams::Endpoint, Fault> {
+        Ok(self.endpoint_at(self.url()?))
+    }
+
+    /// Another URL, and whom a connection trusts.
+    #[must_use]
+    pub fn endpoint_at(&self, url: String) -> streams::Endpoint {
+        streams::Endpoint {
+            url,
+            ca_file: self.ca_file.clone(),
+            certificate_file: self.certificate_file.clone(),
+            key_file: self.key_file.clone(),
+        }
+    }
 }
 
 impl Database {
@@ -84,6 +111,20 @@ impl Database {
     /// [`Fault`] of kind usage where there is none, or its file cannot be read.
     pub fn url(&self) -> Result<String, Fault> {
         secret("database.url", self.url.as_ref(), self.url_file.as_ref())
+    }
+
+    /// The URL, and whom a connection to it trusts.
+    ///
+    /// # Errors
+    /// As [`Database::url`].
+    pub fn endpoint(&self) -> Result<record::Endpoint, Fault> {
+        Ok(self.endpoint_at(self.url()?))
+    }
+
+    /// Another URL, and whom a connection trusts.
+    #[must_use]
+    pub fn endpoint_at(&self, url: String) -> record::Endpoint {
+        record::Endpoint { url, ca_file: self.ca_file.clone() }
     }
 }
 
