@@ -53,6 +53,26 @@ async fn wrong_keys_and_units_are_refused_with_file_line_and_remedy() {
 }
 
 #[tokio::test]
+async fn files_of_urls_that_are_missing_or_empty_or_beside_a_url_are_refused_by_key_and_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty");
+    std::fs::write(&empty, "\n").unwrap();
+    let (empty, database) = (empty.display().to_string(), "database.url=postgres://me:hush@h/d");
+    for (sets, words) in [
+        (vec!["database.url_file=/none"], ["database.url_file", "/none"]),
+        (vec![&format!("database.url_file={empty}")], ["database.url_file", &empty]),
+        (vec![database, &format!("database.url_file={empty}")], ["database.url_file", "both given"]),
+    ] {
+        let flags: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+        for name in PROCESSES {
+            let refused = ended(folder.path(), name, &flags).await;
+            assert_refused(name, &refused, 64, &words);
+            assert!(!refused.1.contains("hush"), "{}", refused.1);
+        }
+    }
+}
+
+#[tokio::test]
 async fn wrong_flags_are_refused_and_help_has_an_example() {
     let folder = tempfile::tempdir().unwrap();
     for name in PROCESSES {

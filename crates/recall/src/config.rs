@@ -129,17 +129,8 @@ impl Section {
 
     fn endpoint(&self) -> Result<Arc<dyn Embedder>, Fault> {
         let endpoint = &self.openai;
-        let api_key = match &endpoint.api_key_file {
-            Some(file) => {
-                Some(std::fs::read_to_string(file).map(|key| key.trim().to_owned()).map_err(|e| {
-                    Fault::usage(format!(
-                        "embedding.openai.api_key_file: {} cannot be read: {e}",
-                        file.display()
-                    ))
-                })?)
-            }
-            None => endpoint.api_key.clone(),
-        };
+        let (key, file) = (endpoint.api_key.as_deref(), endpoint.api_key_file.as_deref());
+        let api_key = fleet::config::secret("embedding.openai.api_key", key, file)?;
         let made = OpenAi::new(OpenAiConfig {
             base_url: endpoint.base_url.clone(),
             model: endpoint.model.clone(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::secrets::secret;
 use crate::Fault;
 
 /// The shared sections.
@@ -75,7 +76,7 @@ impl Redis {
     /// # Errors
     /// [`Fault`] of kind usage where there is none, or its file cannot be read.
     pub fn url(&self) -> Result<String, Fault> {
-        secret("redis.url", self.url.as_ref(), self.url_file.as_ref())
+        url("redis.url", self.url.as_ref(), self.url_file.as_ref())
     }
 
     /// The URL, and whom a connection to it trusts.
@@ -110,7 +111,7 @@ impl Database {
     /// # Errors
     /// [`Fault`] of kind usage where there is none, or its file cannot be read.
     pub fn url(&self) -> Result<String, Fault> {
-        secret("database.url", self.url.as_ref(), self.url_file.as_ref())
+        url("database.url", self.url.as_ref(), self.url_file.as_ref())
     }
 
     /// The URL, and whom a connection to it trusts.
@@ -128,20 +129,14 @@ impl Database {
     }
 }
 
-fn secret(key: &str, value: Option<&String>, file: Option<&PathBuf>) -> Result<String, Fault> {
-    match (value, file) {
-        (Some(value), None) => Ok(value.clone()),
-        (None, Some(file)) => std::fs::read_to_string(file)
-            .map(|text| text.trim().to_owned())
-            .map_err(|e| Fault::usage(format!("{key}_file: {} cannot be read: {e}", file.display()))),
-        (Some(_), Some(_)) => Err(Fault::usage(format!("{key} and {key}_file are both given: keep one"))),
-        (None, None) => {
-            let flag = key.replace('.', "-");
-            Err(Fault::usage(format!(
-                "{key} is not configured: set it in tidemill.yaml or pass --{flag}, or run `tidemill up`, which brings its own servers"
-            )))
-        }
-    }
+/// A URL, or the file that holds it; one of both.
+fn url(key: &str, value: Option<&String>, file: Option<&PathBuf>) -> Result<String, Fault> {
+    secret(key, value.map(String::as_str), file.map(PathBuf::as_path))?.ok_or_else(|| {
+        let flag = key.replace('.', "-");
+        Fault::usage(format!(
+            "{key} is not configured: set it in tidemill.yaml or pass --{flag}, or run `tidemill up`, which brings its own servers"
+        ))
+    })
 }
 
 /// How a worker works.
