@@ -11,6 +11,6 @@ mod waiting;
 
 pub use authority::{Authority, Certificate};
 pub use processes::{Start, Worker, binary};
-pub use servers::{Ports, Servers};
+pub use servers::{Ports, Servers, open};
 pub use tls::free_port;
 pub use waiting::{eventually, within};

@@ -108,7 +108,7 @@ impl Servers {
 }
 
 /// Lets everyone through to a folder: PostgreSQL runs as another user where the tests run as root.
-pub(crate) fn open(folder: &Path) {
+pub fn open(folder: &Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).expect("permissions");
 }
