@@ -9,7 +9,7 @@ TIDEMILL := target/release/tidemill
 IDLE := target/idle
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build model demo up bench test test-services lint
+.PHONY: help setup build model demo up bench test test-services lint audit sbom
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -42,6 +42,15 @@ lint: setup ## format, lints, dependency rule, deployment files
 	cargo clippy --locked --workspace --all-targets --features tidemill-tests/services -- -D warnings
 	scripts/check-dependencies.sh
 	scripts/check-deploy.sh
+
+audit: setup ## licenses, bans, sources and known vulnerabilities of dependencies; the Helm chart
+	@scripts/setup-tools.sh cargo-deny helm schemas
+	scripts/audit.sh
+	scripts/check-deploy.sh chart
+
+sbom: setup ## a bill of materials (CycloneDX) of each program, in target/sbom
+	@scripts/setup-tools.sh cargo-cyclonedx
+	@scripts/audit.sh sbom
 
 test: lint ## every check and every test
 	@cargo run --locked --quiet -p tidemill-cli --bin tidemill -- model fetch $(MODEL) || \

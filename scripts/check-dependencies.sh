@@ -69,6 +69,10 @@ for crate in $workers; do allowed "$crate" $libraries; done
 allowed cli $libraries $workers local
 pure rails
 
+# TLS is rustls with ring: nothing that needs cmake or a system's library.
+found=$(grep -oP '^name = "\K(aws-lc-.*|openssl(-sys|-src)?|native-tls)(?=")' Cargo.lock || true)
+for dependency in $found; do fault "$dependency is in the tree; TLS is rustls with ring alone"; done
+
 if [ "$faults" -gt 0 ]; then
     printf 'dependency rule: %s broken\n' "$faults" >&2
     exit 1

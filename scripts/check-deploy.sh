@@ -2,13 +2,17 @@
 # Checks the files of deploy/, docker-compose.yml and docs/runbook.md with the tools that are there; says what it left out.
 #
 #   scripts/check-deploy.sh [--install] [METRICS…]
+#   scripts/check-deploy.sh chart
 #
 # --install first installs what is missing of Debian's docker-compose, prometheus and systemd by apt. METRICS are files
-# with what a running process serves under /metrics; each is checked too. Helm is used where there is one.
+# with what a running process serves under /metrics; each is checked too. Helm and the schemas are used where
+# scripts/setup-tools.sh has put them, or Helm is installed; `chart` checks the chart alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 programs="gateway planner etl embedding judge publisher"
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/tidemill
+for folder in "$cache"/helm-*; do PATH=$PATH:$folder; done
 faults=0 left_out=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -71,15 +75,31 @@ units() {
     done
 }
 
+# rendered WHAT FLAGS…: the chart with these flags is rendered, and its objects hold against schemas where those are there.
+rendered() {
+    local what=$1 before=$faults
+    shift
+    check "$what" helm template tidemill deploy/kubernetes "$@"
+    [ "$faults" -eq "$before" ] || return 0
+    if [ -n "$(compgen -G "$cache/kubernetes-validate-*")" ] && [ -n "$(compgen -G "$cache/keda-*")" ]; then
+        cp "$work/said" "$work/objects"
+        check "$what, by the schemas" scripts/check-objects.py "$cache" <"$work/objects"
+    else
+        left_out "$what, by the schemas (scripts/setup-tools.sh schemas)"
+    fi
+}
+
 chart() {
-    has helm || { left_out "deploy/kubernetes (no helm)"; return 0; }
+    has helm || { left_out "deploy/kubernetes (no helm; scripts/setup-tools.sh helm)"; return 0; }
     check "helm lint" helm lint --strict deploy/kubernetes
-    check "helm template" helm template tidemill deploy/kubernetes
-    check "helm template, with every option" helm template tidemill deploy/kubernetes \
+    rendered "helm template"
+    sed 's/^/  /; 1i policy:' deploy/policy.yaml >"$work/policy"
+    rendered "helm template, with every option" \
         --set keda.tls=true --set keda.usernameKey=redis-user --set keda.passwordKey=redis-password \
+        --set redisCaKey=redis-ca --set databaseCaKey=database-ca \
         --set publishedClaim=posts --set 'image.pullSecrets[0].name=pull' \
-        --set config.worker.grace=20s --values <(sed 's/^/  /; 1i policy:' deploy/policy.yaml)
-    check "helm template, without KEDA" helm template tidemill deploy/kubernetes --set keda.redis=
+        --set config.worker.grace=20s --values "$work/policy"
+    rendered "helm template, without KEDA" --set keda.redis=
 }
 
 rules() {
@@ -189,12 +209,16 @@ if [ "${1:-}" = --install ]; then
     shift
     install_packages
 fi
-compose
-units
-chart
-rules
-metrics "$@"
-runbook
+if [ "${1:-}" = chart ]; then
+    chart
+else
+    compose
+    units
+    chart
+    rules
+    metrics "$@"
+    runbook
+fi
 
 if [ "$faults" -gt 0 ]; then
     printf 'deploy: %s faults\n' "$faults" >&2

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use local::{Signal, Supervised, spawn_supervised};
 use serde_json::Value;
-use testkit::{binary, eventually, within};
+use testkit::{Servers, binary, eventually, within};
 use tidemill_tests::Checked;
 use tokio::process::Command;
 
@@ -255,6 +255,31 @@ async fn a_second_fleet_is_refused_and_a_second_interrupt_stops_at_once() {
     }
     assert!(obeyed, "{}", up.said());
     eventually("all are gone", async || processes().iter().all(|(pid, ..)| !family.contains_key(pid))).await;
+}
+
+#[tokio::test]
+async fn a_fleet_and_its_commands_use_servers_over_tls_whose_urls_stand_in_files() {
+    let folder = folder();
+    let servers = Servers::start_tls().await;
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("{text}\n")).unwrap();
+        path.display().to_string()
+    };
+    let mut redis = format!("redis:\n  url_file: {}\n", file("redis-url", &servers.redis_url()));
+    for setting in servers.redis_certificates() {
+        let (key, path) = setting.trim_start_matches("redis.").split_once('=').unwrap();
+        redis.push_str(&format!("  {key}: {path}\n"));
+    }
+    let database = file("database-url", &servers.database_at("localhost"));
+    let ca = servers.ca_file().display().to_string();
+    let config = file("fleet.yaml", &format!("{redis}database:\n  url_file: {database}\n  ca_file: {ca}\n"));
+    let up = Up::ready(folder.path(), &["--config", &config]).await;
+    up.carries("encrypted", 3).await;
+    let verified = run(folder.path(), &["audit", "verify"]).await;
+    assert!(verified.contains("3 chains"), "{verified}");
+    assert!(!up.family().values().any(|name| name == "postgres" || name == "redis-server"));
+    up.interrupt().await;
 }
 
 #[tokio::test]

@@ -2,17 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed preparation is a failed test")]
 
+use std::path::Path;
 use std::process::Output;
 
 use local::{PrivateRedis, RedisOptions};
-use testkit::{Servers, binary};
+use testkit::{Authority, Servers, binary};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 const PROCESSES: [&str; 6] = ["gateway", "planner", "etl", "embedding", "judge", "publisher"];
 
 /// Runs a process to its end in a folder of its own.
-async fn ended(folder: &std::path::Path, name: &str, arguments: &[&str]) -> (i32, String) {
+async fn ended(folder: &Path, name: &str, arguments: &[&str]) -> (i32, String) {
     let run = Command::new(binary(name)).current_dir(folder).args(arguments).kill_on_drop(true).output();
     let Output { status, stderr, .. } =
         tokio::time::timeout(std::time::Duration::from_secs(60), run).await.expect("it ends").unwrap();
@@ -47,6 +48,26 @@ async fn wrong_keys_and_units_are_refused_with_file_line_and_remedy() {
             let refused = ended(folder.path(), name, &[]).await;
             let words: Vec<&str> = if text.contains("[1") { words[..1].to_vec() } else { words.to_vec() };
             assert_refused(name, &refused, 64, &words);
+        }
+    }
+}
+
+#[tokio::test]
+async fn files_of_urls_that_are_missing_or_empty_or_beside_a_url_are_refused_by_key_and_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty");
+    std::fs::write(&empty, "\n").unwrap();
+    let (empty, database) = (empty.display().to_string(), "database.url=postgres://me:hush@h/d");
+    for (sets, words) in [
+        (vec!["database.url_file=/none"], ["database.url_file", "/none"]),
+        (vec![&format!("database.url_file={empty}")], ["database.url_file", &empty]),
+        (vec![database, &format!("database.url_file={empty}")], ["database.url_file", "both given"]),
+    ] {
+        let flags: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+        for name in PROCESSES {
+            let refused = ended(folder.path(), name, &flags).await;
+            assert_refused(name, &refused, 64, &words);
+            assert!(!refused.1.contains("hush"), "{}", refused.1);
         }
     }
 }
@@ -174,4 +195,97 @@ async fn a_busy_port_is_told_with_its_setting() {
     let busy = format!("gateway.address={address}");
     let refused = ended(servers.folder(), "gateway", &[&flags[..], &["--set", &busy]].concat()).await;
     assert_refused("gateway", &refused, 69, &[&address, "gateway.address"]);
+}
+
+/// Flags for servers that take TLS alone, with this authority for Redis.
+fn over_tls(servers: &Servers, redis: &str, ca: &Path, database: &str) -> Vec<String> {
+    let mut flags = vec!["--redis-url".to_owned(), redis.to_owned()];
+    flags.extend(["--database-url".to_owned(), database.to_owned()]);
+    if redis.starts_with("rediss") {
+        let [_, certificate, key] = servers.redis_certificates();
+        let ca = format!("redis.ca_file={}", ca.display());
+        flags.extend([ca, certificate, key].into_iter().flat_map(|set| ["--set".to_owned(), set]));
+    }
+    flags
+}
+
+#[tokio::test]
+async fn servers_that_cannot_be_trusted_and_plain_text_to_tls_are_told_with_the_remedy() {
+    let servers = Servers::start_tls().await;
+    let ports = servers.ports.unwrap();
+    let (ca, wrong) = (servers.ca_file(), servers.folder().join("wrong.pem"));
+    drop(Authority::new(servers.folder(), "wrong"));
+    let (redis, database) = (servers.redis_url(), servers.database_url().to_owned());
+    let plain_redis = format!("redis://localhost:{}", ports.redis);
+    let other_name = format!("rediss://127.0.0.1:{}", ports.redis);
+    let over_tls = |redis: &str, ca: &Path, database: &str| over_tls(&servers, redis, ca, database);
+    let mode = |host: &str, mode: &str, ca: &Path| {
+        format!("{}?sslmode={mode}&sslrootcert={}", servers.database_at(host), ca.display())
+    };
+    for (flags, words) in [
+        (over_tls(&redis, &wrong, &database), ["Redis cannot be reached", "redis.ca_file"]),
+        (over_tls(&other_name, &ca, &database), ["Redis cannot be reached", "write the host in redis.url"]),
+        (over_tls(&plain_redis, &ca, &database), ["Redis cannot be reached", "rediss://"]),
+        (
+            over_tls(&redis, &ca, &mode("localhost", "verify-full", &wrong)),
+            ["PostgreSQL cannot be reached", "database.ca_file"],
+        ),
+        (
+            over_tls(&redis, &ca, &mode("127.0.0.1", "verify-full", &ca)),
+            ["PostgreSQL cannot be reached", "write the host in database.url"],
+        ),
+        (
+            over_tls(&redis, &ca, &mode("localhost", "disable", &ca)),
+            ["PostgreSQL cannot be reached", "sslmode=verify-full"],
+        ),
+        (
+            over_tls(&redis, &ca, &database)[..6].to_vec(),
+            ["Redis cannot be reached", "redis.certificate_file"],
+        ),
+    ] {
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        for name in PROCESSES {
+            assert_refused(name, &ended(servers.folder(), name, &flags).await, 69, &words);
+        }
+    }
+}
+
+#[tokio::test]
+async fn tls_to_servers_that_serve_none_is_told_with_the_remedy() {
+    let servers = Servers::start().await;
+    let (redis, database) = (servers.redis_url(), servers.database_url().to_owned());
+    let plain = testkit::free_port();
+    let redis_by_tcp = PrivateRedis::start(RedisOptions {
+        folder: servers.folder().join("plain"),
+        appendonly: false,
+        extra: vec![("port".to_owned(), plain.to_string())],
+    });
+    let _redis_by_tcp = redis_by_tcp.await.unwrap();
+    let asks_redis = ["--redis-url", &format!("rediss://localhost:{plain}"), "--database-url", &database];
+    let asks_database = ["--redis-url", &redis, "--database-url", &format!("{database}&sslmode=require")];
+    for (flags, words) in [
+        (asks_redis, ["Redis cannot be reached", "write redis://"]),
+        (asks_database, ["PostgreSQL cannot be reached", "ssl = on"]),
+    ] {
+        assert_refused("etl", &ended(servers.folder(), "etl", &flags).await, 69, &words);
+    }
+}
+
+#[tokio::test]
+async fn certificates_that_cannot_be_used_are_refused_by_key() {
+    let servers = Servers::start_tls().await;
+    let (redis, database) = (servers.redis_url(), servers.database_url().to_owned());
+    let missing = servers.folder().join("missing.pem");
+    let flags = over_tls(&servers, &redis, &missing, &database);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    assert_refused(
+        "etl",
+        &ended(servers.folder(), "etl", &flags).await,
+        64,
+        &["redis.ca_file", "missing.pem"],
+    );
+    let set = format!("database.ca_file={}", missing.display());
+    let flags = ["--redis-url", &redis, "--database-url", &database, "--set", &set];
+    let refused = ended(servers.folder(), "etl", &flags).await;
+    assert_refused("etl", &refused, 64, &["database.ca_file", "missing.pem"]);
 }

@@ -138,6 +138,9 @@ pub(crate) struct Gateway {
     /// The access token [default: the local fleet's]
     #[arg(long, env = "TIDEMILL_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
+    /// A file that holds it
+    #[arg(long, env = "TIDEMILL_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// The local fleet's folder
     #[arg(long, default_value = ".tidemill", value_name = "FOLDER")]
     pub(crate) folder: PathBuf,
@@ -147,10 +150,10 @@ pub(crate) struct Gateway {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Database {
     /// PostgreSQL [default: the configuration's, else the local fleet's]
-    #[arg(long, value_name = "URL", env = "TIDEMILL_DATABASE__URL", hide_env_values = true)]
+    #[arg(long, value_name = "URL")]
     pub(crate) database_url: Option<String>,
     /// Redis [default: the configuration's, else the local fleet's]
-    #[arg(long, value_name = "URL", env = "TIDEMILL_REDIS__URL", hide_env_values = true)]
+    #[arg(long, value_name = "URL")]
     pub(crate) redis_url: Option<String>,
     /// The local fleet's folder
     #[arg(long, default_value = ".tidemill", value_name = "FOLDER")]

@@ -17,9 +17,22 @@ pub(crate) struct LocalFleet {
     pub(crate) redis_url: String,
     pub(crate) database_url: String,
     pub(crate) pid: u32,
+    /// Whom connections trust; the URLs stand above.
+    #[serde(default)]
+    pub(crate) redis: fleet::config::Redis,
+    #[serde(default)]
+    pub(crate) database: fleet::config::Database,
 }
 
 impl LocalFleet {
+    pub(crate) fn redis(&self) -> streams::Endpoint {
+        self.redis.endpoint_at(self.redis_url.clone())
+    }
+
+    pub(crate) fn database(&self) -> record::Endpoint {
+        self.database.endpoint_at(self.database_url.clone())
+    }
+
     pub(crate) const FILE: &str = "fleet.json";
     pub(crate) const TOKEN: &str = "token";
 
@@ -49,7 +62,15 @@ impl Client {
             ))
         })?;
         let kept = || std::fs::read_to_string(gateway.folder.join(LocalFleet::TOKEN)).ok();
-        let token = gateway.token.clone().or_else(kept).ok_or_else(|| {
+        let given = match (&gateway.token, &gateway.token_file) {
+            (Some(_), Some(_)) => {
+                let message = "--token (TIDEMILL_TOKEN) and --token-file (TIDEMILL_TOKEN_FILE) are both given: keep one";
+                return Err(Fault::usage(message));
+            }
+            (None, Some(file)) => Some(fleet::config::read_secret("--token-file", file)?),
+            (token, None) => token.clone(),
+        };
+        let token = given.or_else(kept).ok_or_else(|| {
             Fault::usage("no access token is known: pass --token or set TIDEMILL_TOKEN; `tidemill tokens add` makes one")
         })?;
         let http = reqwest::Client::builder()

@@ -48,6 +48,47 @@ mod tests {
 
     use super::*;
 
+    /// Every secret that there is, in `FILE`.
+    const SECRETS: &str = "
+redis: { url_file: FILE }
+database: { url_file: FILE }
+embedding: { openai: { base_url_file: FILE, api_key_file: FILE } }
+planner: { sources: [{ name: s, url_file: FILE, cron: '* * * * *' }] }
+publisher:
+  outlets:
+    a: { webhook: { url_file: FILE, secret_file: FILE, headers: { authorization_file: FILE } } }
+    b: { wordpress: { url_file: FILE, username: u, password_file: FILE } }
+    c: { email: { host: h, username: u, password: { file: FILE }, from: a@h, to: [b@h] } }
+    d: { mcp: { url_file: FILE, token_file: FILE, tool: t, arguments: {}, environment: { KEY: { file: FILE } } } }
+";
+
+    #[test]
+    fn every_secret_may_stand_in_a_file_that_is_read_and_not_shown() {
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(secret.path(), "hush\n").unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), SECRETS.replace("FILE", &secret.path().display().to_string())).unwrap();
+        let given = Overrides { config: Some(file.path().to_owned()), ..Overrides::default() };
+        let settings = Settings::resolve(&given, BTreeMap::new()).unwrap();
+        let shown = serde_json::to_string(&effective(&settings).unwrap()).unwrap();
+        assert!(!shown.contains("hush"), "{shown}");
+
+        let shared = &settings.shared;
+        assert_eq!(
+            (shared.redis.url().unwrap(), shared.database.url().unwrap()),
+            ("hush".into(), "hush".into())
+        );
+        let outlets = settings.section::<publisher::config::Section>("publisher").unwrap().outlets;
+        let outlets = serde_json::to_value(outlets).unwrap().to_string();
+        assert_eq!(outlets.matches("hush").count(), 9, "{outlets}");
+        let planner = settings.section::<planner::config::Section>("planner").unwrap();
+        assert_eq!(planner.sources[0].url, "hush");
+        let embedding = settings.section::<recall::config::Section>("embedding").unwrap();
+        assert_eq!(embedding.openai.base_url, "hush");
+        std::fs::remove_file(secret.path()).unwrap();
+        assert_eq!(serde_json::to_string(&effective(&settings).unwrap()).unwrap(), shown, "it opens no file");
+    }
+
     #[test]
     fn neither_secrets_nor_secret_addresses_of_notifications_are_shown() {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -46,6 +46,7 @@ async fn show(fleet: &LocalFleetRun, events: &[u8]) -> Result<(), Fault> {
     let gateway = Gateway {
         url: Some(fleet.known.gateway.clone()),
         token: Some(fleet.token.clone()),
+        token_file: None,
         folder: fleet.folder.clone(),
     };
     let client = Client::of(&gateway)?;

@@ -20,26 +20,34 @@ impl Database {
         ))
     }
 
+    fn settings(&self) -> Result<Settings, Fault> {
+        Settings::load(&Overrides {
+            redis_url: self.redis_url.clone(),
+            database_url: self.database_url.clone(),
+            ..Overrides::default()
+        })
+    }
+
     /// The record: of the flag, else of the configuration, else of the local fleet.
     pub(crate) async fn record(&self) -> Result<Record, Fault> {
-        let configured = Settings::load(&Overrides::default())?.shared.database;
-        let url = match &self.database_url {
-            Some(url) => url.clone(),
-            None if configured.is_set() => configured.url()?,
-            None => self.local().map(|fleet| fleet.database_url).ok_or_else(|| self.missing("database"))?,
+        let configured = self.settings()?.shared.database;
+        let endpoint = if configured.is_set() {
+            configured.endpoint()?
+        } else {
+            self.local().map(|fleet| fleet.database()).ok_or_else(|| self.missing("database"))?
         };
-        Ok(Record::connect(&url, 2).await?)
+        Ok(Record::connect(endpoint, 2).await?)
     }
 
     /// The streams, found in the same way, by their configured names.
     pub(crate) async fn streams(&self) -> Result<Streams, Fault> {
-        let shared = Settings::load(&Overrides::default())?.shared;
-        let url = match &self.redis_url {
-            Some(url) => url.clone(),
-            None if shared.redis.is_set() => shared.redis.url()?,
-            None => self.local().map(|fleet| fleet.redis_url).ok_or_else(|| self.missing("redis"))?,
+        let shared = self.settings()?.shared;
+        let endpoint = if shared.redis.is_set() {
+            shared.redis.endpoint()?
+        } else {
+            self.local().map(|fleet| fleet.redis()).ok_or_else(|| self.missing("redis"))?
         };
-        Ok(Streams::connect(&url, shared.streams).await?)
+        Ok(Streams::connect(endpoint, shared.streams).await?)
     }
 }
 

@@ -42,7 +42,7 @@ impl From<record::Error> for Fault {
     fn from(error: record::Error) -> Self {
         match &error {
             record::Error::Unreadable { .. } => Self::bug(error.to_string()),
-            record::Error::Url(_) => Self::usage(error.to_string()),
+            record::Error::Url(_) | record::Error::Tls(_) => Self::usage(error.to_string()),
             _ => Self::unavailable(error.to_string()),
         }
     }
@@ -51,7 +51,7 @@ impl From<record::Error> for Fault {
 impl From<streams::Error> for Fault {
     fn from(error: streams::Error) -> Self {
         match &error {
-            streams::Error::Url(_) => Self::usage(error.to_string()),
+            streams::Error::Url(_) | streams::Error::Tls(_) => Self::usage(error.to_string()),
             _ => Self::unavailable(error.to_string()),
         }
     }

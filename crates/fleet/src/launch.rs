@@ -136,9 +136,9 @@ where
     let settings = Settings::load(&flags.overrides)?;
     let telemetry = telemetry::start(name, &settings.shared.log)?;
     let shared = settings.shared.clone();
-    let record = Record::connect(&shared.database.url()?, shared.database.connections).await?;
+    let record = Record::connect(shared.database.endpoint()?, shared.database.connections).await?;
     record.check().await?;
-    let streams = Streams::connect(&shared.redis.url()?, shared.streams.clone()).await?;
+    let streams = Streams::connect(shared.redis.endpoint()?, shared.streams.clone()).await?;
     let consumer = consumer(name);
     let shutdown = CancellationToken::new();
     let process = Process {

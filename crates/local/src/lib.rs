@@ -11,7 +11,7 @@ mod server;
 mod spawn;
 
 pub use error::Error;
-pub use postgres::{PostgresOptions, PrivatePostgres};
+pub use postgres::{PostgresOptions, PrivatePostgres, give_to_postgres};
 pub use redis::{PrivateRedis, RedisOptions};
 pub use server::Signal;
 pub use spawn::{Supervised, spawn_supervised};

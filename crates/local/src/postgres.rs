@@ -18,7 +18,7 @@ pub struct PostgresOptions {
     pub folder: PathBuf,
     /// Whether commits reach the disk. `false` is for tests alone.
     pub durable: bool,
-    /// More settings, such as `("max_connections", "50")`.
+    /// More settings, such as `("max_connections", "50")`. With `listen_addresses` and `port` it is reached by TCP, too.
     pub extra: Vec<(String, String)>,
 }
 
@@ -41,7 +41,8 @@ struct Place {
     user: Option<User>,
 }
 
-const SOCKET: &str = ".s.PGSQL.5432";
+/// Its port, unless the settings name another: part of its socket's name.
+const PORT: &str = "5432";
 
 /// What the folder of data begins with that is not whole yet.
 const UNFINISHED: &str = "data.new-";
@@ -49,13 +50,23 @@ const UNFINISHED: &str = "data.new-";
 /// How long the server of a fleet that was killed may take to stop.
 const PREDECESSOR: Duration = Duration::from_secs(20);
 
+impl PostgresOptions {
+    fn port(&self) -> &str {
+        self.extra.iter().rfind(|(name, _)| name == "port").map_or(PORT, |(_, port)| port)
+    }
+
+    fn socket(&self) -> String {
+        format!(".s.PGSQL.{}", self.port())
+    }
+}
+
 impl PrivatePostgres {
     /// Makes the data folder where it is missing, starts the server and waits until it answers.
     ///
     /// # Errors
     /// [`Error`].
     pub async fn start(options: PostgresOptions) -> Result<Self, Error> {
-        let place = Place::prepare(&options.folder)?;
+        let place = Place::prepare(&options)?;
         let alone = place.alone().await?;
         place.sweep();
         if !place.data.exists() {
@@ -89,7 +100,8 @@ impl PrivatePostgres {
     /// The URL of a database.
     #[must_use]
     pub fn url_of(&self, database: &str) -> String {
-        format!("postgres://tidemill@localhost/{database}?host={}", self.place.sockets.display())
+        let port = self.options.port();
+        format!("postgres://tidemill@localhost:{port}/{database}?host={}", self.place.sockets.display())
     }
 
     /// Makes a database, unless it is there.
@@ -126,6 +138,7 @@ impl PrivatePostgres {
             ])
             .arg("-h")
             .arg(&self.place.sockets)
+            .args(["-p", self.options.port()])
             .output()
             .map_err(|source| Error::Start { program: "psql".to_owned(), source })?;
         if output.status.success() {
@@ -177,7 +190,9 @@ impl PrivatePostgres {
     async fn wait_ready(&mut self) -> Result<(), Error> {
         let until = tokio::time::Instant::now() + READY;
         while tokio::time::Instant::now() < until && self.server.ended().is_none() {
-            if self.place.sockets.join(SOCKET).exists() && self.sql("postgres", "SELECT 1").is_ok() {
+            if self.place.sockets.join(self.options.socket()).exists()
+                && self.sql("postgres", "SELECT 1").is_ok()
+            {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -187,7 +202,8 @@ impl PrivatePostgres {
 }
 
 impl Place {
-    fn prepare(folder: &Path) -> Result<Self, Error> {
+    fn prepare(options: &PostgresOptions) -> Result<Self, Error> {
+        let folder = options.folder.as_path();
         let folder = std::path::absolute(folder).map_err(Error::folder(folder))?;
         std::fs::create_dir_all(&folder).map_err(Error::folder(&folder))?;
         let user = if Uid::effective().is_root() { other_user() } else { None };
@@ -196,7 +212,7 @@ impl Place {
             Some(user) if !reachable(&folder.join("x"), user.uid.as_raw()) => elsewhere(&folder)?,
             _ => folder,
         };
-        let sockets = socket_folder(&base, SOCKET);
+        let sockets = socket_folder(&base, &options.socket());
         for path in [&base, &sockets] {
             private_folder(path)?;
             if let Some(user) = &user {
@@ -259,7 +275,7 @@ impl Place {
         let log =
             File::options().create(true).append(true).open(&self.log).map_err(Error::folder(&self.log))?;
         let again = log.try_clone().map_err(Error::folder(&self.log))?;
-        self.remove_stale_locks();
+        self.remove_stale_locks(&options.socket());
         let mut command = self.command("postgres", "INT");
         command.arg("-D").arg(&self.data).arg("-k").arg(&self.sockets).args(["-h", ""]);
         let durable = if options.durable { "on" } else { "off" };
@@ -291,8 +307,8 @@ impl Place {
 
     /// Removes the lock files of a server that was killed, whatever state they are in: PostgreSQL itself cannot tell
     /// whether the process they name is a server.
-    fn remove_stale_locks(&self) {
-        for lock in [self.data.join("postmaster.pid"), self.sockets.join(format!("{SOCKET}.lock"))] {
+    fn remove_stale_locks(&self, socket: &str) {
+        for lock in [self.data.join("postmaster.pid"), self.sockets.join(format!("{socket}.lock"))] {
             // Most often there is none.
             std::fs::remove_file(lock).ok();
         }
@@ -318,6 +334,18 @@ fn elsewhere(folder: &Path) -> Result<PathBuf, Error> {
 
 fn noted(folder: &Path) -> Option<PathBuf> {
     std::fs::read_to_string(folder.join(ELSEWHERE)).ok().map(PathBuf::from)
+}
+
+/// Gives a file to the user that private servers run as where this is root: a key that only its owner can read.
+///
+/// # Errors
+/// [`Error::Folder`].
+pub fn give_to_postgres(file: &Path) -> Result<(), Error> {
+    match other_user().filter(|_| Uid::effective().is_root()) {
+        Some(user) => std::os::unix::fs::chown(file, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+            .map_err(Error::folder(file)),
+        None => Ok(()),
+    }
 }
 
 fn other_user() -> Option<User> {

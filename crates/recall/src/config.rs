@@ -174,8 +174,8 @@ impl Section {
 
     fn endpoint(&self) -> Result<Arc<dyn Embedder>, Fault> {
         let endpoint = &self.openai;
-        let api_key =
-            api_key("embedding.openai", endpoint.api_key.as_ref(), endpoint.api_key_file.as_deref())?;
+        let (key, file) = (endpoint.api_key.as_deref(), endpoint.api_key_file.as_deref());
+        let api_key = fleet::config::secret("embedding.openai.api_key", key, file)?;
         let made = OpenAi::new(OpenAiConfig {
             base_url: endpoint.base_url.clone(),
             model: endpoint.model.clone(),

@@ -1,12 +1,11 @@
 //! The pool, the migrations, and the checks a process makes before it begins.
 
-use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection, Row};
 
-use crate::Error;
+use crate::{Endpoint, Error};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
@@ -41,14 +40,12 @@ impl Record {
     /// Opens a pool of at most `connections`; the first connection is made now.
     ///
     /// # Errors
-    /// [`Error::Url`]: permanent. [`Error::Unreachable`] where the server refuses or nobody answers within 10 s:
+    /// [`Error::Url`], [`Error::Tls`]: permanent. [`Error::Unreachable`] where the server refuses or nobody answers within 10 s:
     /// unavailable.
-    pub async fn connect(url: &str, connections: u32) -> Result<Self, Error> {
-        let unreachable = |why: &dyn std::fmt::Display| Error::Unreachable(why.to_string());
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|e| Error::Url(e.to_string()))?
-            .application_name("tidemill")
-            .statement_cache_capacity(200);
+    pub async fn connect(endpoint: impl Into<Endpoint>, connections: u32) -> Result<Self, Error> {
+        let endpoint = endpoint.into();
+        let unreachable = |why: &dyn std::fmt::Display| endpoint.unreachable(why.to_string());
+        let options = endpoint.options()?.application_name("tidemill").statement_cache_capacity(200);
         // The pool would try again for as long as it may, and then say no more than that it took too long.
         let first = tokio::time::timeout(CONNECT, PgConnection::connect_with(&options)).await;
         let first = first.map_err(|_| unreachable(&format_args!("no answer within {CONNECT:?}")))?;

@@ -29,8 +29,16 @@ pub enum Error {
     #[error("database.url cannot be used: {0}; write it as postgres://user@host/database")]
     Url(String),
     /// No first connection could be made.
-    #[error("PostgreSQL cannot be reached: {0}; check that it runs and that database.url names it")]
-    Unreachable(String),
+    #[error("PostgreSQL cannot be reached: {why}; {remedy}")]
+    Unreachable {
+        /// Why not.
+        why: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The configured certificates cannot be used.
+    #[error("{0}")]
+    Tls(String),
     /// A migration failed or the schema is of another version.
     #[error("{0}")]
     Schema(String),
@@ -61,9 +69,9 @@ impl Error {
     pub fn handling(&self) -> Handling {
         let source = match self {
             Self::Sql { source, .. } => source,
-            Self::Unreachable(_) => return Handling::RetryGroup,
+            Self::Unreachable { .. } => return Handling::RetryGroup,
             Self::Unreadable { .. } => return Handling::Culprit,
-            Self::Url(_) | Self::Schema(_) | Self::Unfit(_) => return Handling::Bug,
+            Self::Url(_) | Self::Tls(_) | Self::Schema(_) | Self::Unfit(_) => return Handling::Bug,
         };
         match source {
             sqlx::Error::Database(error) => match error.code().as_deref() {

@@ -11,6 +11,7 @@ mod claims;
 mod connect;
 mod dead_letters;
 mod embeddings;
+mod endpoint;
 mod error;
 mod escalations;
 mod extras;
@@ -44,6 +45,7 @@ pub use dead_letters::{
     upstream_request_id,
 };
 pub use embeddings::{EmbeddingCursor, StoredEmbedding};
+pub use endpoint::Endpoint;
 pub use error::{Error, Handling};
 pub use escalations::{Cancelled, Escalation, Resolution};
 pub use feedback::{Feedback, Incident};

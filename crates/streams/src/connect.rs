@@ -6,11 +6,11 @@ use std::time::Duration;
 use deadpool_redis::{Manager, Pool, Runtime};
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo};
+use redis::{AsyncConnectionConfig, Client};
 
 use crate::names::Keys;
 use crate::script::Scripts;
-use crate::{Error, Lane, StreamNames};
+use crate::{Endpoint, Error, Lane, StreamNames};
 
 /// How long a command may take, and a connection to be made.
 const RESPONSE: Duration = Duration::from_secs(5);
@@ -53,10 +53,11 @@ impl Streams {
     /// Connects, and refuses a Redis that is too old or that evicts.
     ///
     /// # Errors
-    /// [`Error::Url`], [`Error::Unfit`]: permanent. [`Error::Unreachable`]: unavailable.
-    pub async fn connect(url: &str, names: StreamNames) -> Result<Self, Error> {
+    /// [`Error::Url`], [`Error::Tls`], [`Error::Unfit`]: permanent. [`Error::Unreachable`]: unavailable.
+    pub async fn connect(endpoint: impl Into<Endpoint>, names: StreamNames) -> Result<Self, Error> {
         let wrong = |e: redis::RedisError| Error::Url(e.to_string());
-        let info = url.into_connection_info().map_err(wrong)?;
+        let endpoint = endpoint.into();
+        let info = endpoint.connection_info()?;
         // Nagle's algorithm would hold small commands back.
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let client = Client::open(info.clone()).map_err(wrong)?;
@@ -73,8 +74,8 @@ impl Streams {
             .map_err(|e| Error::Unfit(format!("the connection pool cannot be made: {e}")))?;
         let streams = Self { inner: Arc::new(Inner { client, pool, names, scripts: Scripts::new() }) };
         streams.check().await.map_err(|error| match error {
-            Error::Redis { source, .. } => Error::Unreachable(source.to_string()),
-            Error::Connection { why, .. } => Error::Unreachable(why),
+            Error::Redis { source, .. } => endpoint.unreachable(&source.to_string()),
+            Error::Connection { why, .. } => endpoint.unreachable(&why),
             error => error,
         })?;
         Ok(streams)

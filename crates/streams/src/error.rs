@@ -25,8 +25,16 @@ pub enum Error {
     #[error("redis.url cannot be used: {0}; write it as redis://host:6379")]
     Url(String),
     /// No first connection could be made, or the server refused the first command.
-    #[error("Redis cannot be reached: {0}; check that it runs and that redis.url names it")]
-    Unreachable(String),
+    #[error("Redis cannot be reached: {why}; {remedy}")]
+    Unreachable {
+        /// Why not.
+        why: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The configured certificates cannot be used.
+    #[error("{0}")]
+    Tls(String),
     /// The server is not fit for use: too old, or it evicts. Permanent: a person must act.
     #[error("{0}")]
     Unfit(String),
@@ -52,8 +60,10 @@ impl Error {
     #[must_use]
     pub fn class(&self) -> RetryClass {
         match self {
-            Self::Redis { .. } | Self::Connection { .. } | Self::Unreachable(_) => RetryClass::Unavailable,
-            Self::Url(_) | Self::Unfit(_) | Self::Answer { .. } | Self::UnknownWorker(_) => {
+            Self::Redis { .. } | Self::Connection { .. } | Self::Unreachable { .. } => {
+                RetryClass::Unavailable
+            }
+            Self::Url(_) | Self::Tls(_) | Self::Unfit(_) | Self::Answer { .. } | Self::UnknownWorker(_) => {
                 RetryClass::Permanent
             }
         }

@@ -5,6 +5,7 @@
 //! entries are deleted, so that `XLEN` is the backlog.
 
 mod connect;
+mod endpoint;
 mod entry;
 mod error;
 mod feeds;
@@ -18,6 +19,7 @@ mod shared_feed;
 mod survey;
 
 pub use connect::{ServerInfo, Streams};
+pub use endpoint::Endpoint;
 pub use entry::{Delivery, EntryId};
 pub use error::Error;
 pub use feeds::{Tail, Tailed};

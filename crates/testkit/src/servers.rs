@@ -9,6 +9,15 @@ use streams::{StreamNames, Streams};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
+/// Ports by which servers are reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    /// Redis's.
+    pub redis: u16,
+    /// PostgreSQL's.
+    pub postgres: u16,
+}
+
 /// One PostgreSQL for all tests of a process that do not stop it, since making its folder takes a second.
 static SHARED: OnceCell<(TempDir, PrivatePostgres)> = OnceCell::const_new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
@@ -20,9 +29,12 @@ pub struct Servers {
     pub redis: PrivateRedis,
     /// The PostgreSQL, where the test has one of its own.
     pub postgres: Option<PrivatePostgres>,
-    database_url: String,
-    folder: TempDir,
-    _postgres_folder: Option<TempDir>,
+    /// Their ports, where they are reached by TCP.
+    pub ports: Option<Ports>,
+    pub(crate) redis_url: String,
+    pub(crate) database_url: String,
+    pub(crate) folder: TempDir,
+    pub(crate) _postgres_folder: Option<TempDir>,
 }
 
 impl Servers {
@@ -59,7 +71,9 @@ impl Servers {
         })
         .await
         .expect("a private Redis");
-        let servers = Self { redis, postgres, database_url, folder, _postgres_folder: None };
+        let redis_url = redis.url();
+        let servers =
+            Self { redis, postgres, ports: None, redis_url, database_url, folder, _postgres_folder: None };
         servers.record().await.migrate().await.expect("the schema");
         servers
     }
@@ -67,7 +81,7 @@ impl Servers {
     /// The URL of the Redis.
     #[must_use]
     pub fn redis_url(&self) -> String {
-        self.redis.url()
+        self.redis_url.clone()
     }
 
     /// The URL of the database.
@@ -89,14 +103,18 @@ impl Servers {
 
     /// A handle on the streams.
     pub async fn streams(&self) -> Streams {
-        Streams::connect(&self.redis_url(), StreamNames::default()).await.expect("the streams")
+        Streams::connect(&self.redis.url(), StreamNames::default()).await.expect("the streams")
     }
 }
 
-async fn postgres(folder: &Path) -> PrivatePostgres {
-    // The server runs as another user where the tests run as root: it must be let through to its folder.
+/// Lets everyone through to a folder: PostgreSQL runs as another user where the tests run as root.
+pub fn open(folder: &Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+}
+
+async fn postgres(folder: &Path) -> PrivatePostgres {
+    open(folder);
     PrivatePostgres::start(PostgresOptions { folder: folder.join("postgres"), durable: false, extra: vec![] })
         .await
         .expect("a private PostgreSQL")

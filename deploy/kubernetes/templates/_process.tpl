@@ -87,6 +87,12 @@ spec:
             - { name: TIDEMILL_CONFIG, value: /etc/tidemill/tidemill.yaml }
             - { name: TIDEMILL_REDIS__URL_FILE, value: /run/secrets/tidemill/redis-url }
             - { name: TIDEMILL_DATABASE__URL_FILE, value: /run/secrets/tidemill/database-url }
+            {{- with $values.redisCaKey }}
+            - { name: TIDEMILL_REDIS__CA_FILE, value: /run/secrets/tidemill/{{ . }} }
+            {{- end }}
+            {{- with $values.databaseCaKey }}
+            - { name: TIDEMILL_DATABASE__CA_FILE, value: /run/secrets/tidemill/{{ . }} }
+            {{- end }}
             - { name: TIDEMILL_ADMIN__ADDRESS, value: "0.0.0.0:9100" }
             {{- if $values.policy }}
             - { name: TIDEMILL_POLICY__FILE, value: /etc/tidemill/policy.yaml }
@@ -148,6 +154,9 @@ spec:
             items:
               - { key: redis-url, path: redis-url }
               - { key: database-url, path: database-url }
+              {{- range compact (list $values.redisCaKey $values.databaseCaKey) | uniq }}
+              - { key: {{ . }}, path: {{ . }} }
+              {{- end }}
             {{- end }}
         {{- if eq .name "publisher" }}
         - name: published

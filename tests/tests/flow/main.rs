@@ -20,4 +20,5 @@ mod relay;
 mod revocations;
 mod sources;
 mod spans;
+mod tls;
 mod triggers;

@@ -115,19 +115,19 @@ impl LocalFleetRun {
         free(&address)?;
         let servers = Servers::start(&folder, &settings).await?;
         // What the processes would find unfit is told once, here.
-        Streams::connect(&servers.redis_url, settings.shared.streams.clone()).await?;
-        let record = Record::connect(&servers.database_url, 2).await?;
+        let known = known(&settings, format!("http://{address}"), &servers);
+        Streams::connect(known.redis(), settings.shared.streams.clone()).await?;
+        let record = Record::connect(known.database(), 2).await?;
         record.migrate().await?;
         let token = kept_token(&folder, &record).await?;
-        let known = LocalFleet {
-            gateway: format!("http://{address}"),
-            redis_url: servers.redis_url.clone(),
-            database_url: servers.database_url.clone(),
-            pid: std::process::id(),
-        };
         let mut environment = environment.to_vec();
-        environment.push(("TIDEMILL_REDIS__URL".to_owned(), servers.redis_url.clone()));
-        environment.push(("TIDEMILL_DATABASE__URL".to_owned(), servers.database_url.clone()));
+        // Who is configured by a file finds it by itself; a URL beside it would be refused.
+        if settings.shared.redis.url_file.is_none() {
+            environment.push(("TIDEMILL_REDIS__URL".to_owned(), servers.redis_url.clone()));
+        }
+        if settings.shared.database.url_file.is_none() {
+            environment.push(("TIDEMILL_DATABASE__URL".to_owned(), servers.database_url.clone()));
+        }
         let processes =
             Processes::start(&folder, overrides, &environment, &scale, settings.shared.worker.grace)?;
         let mut fleet = Self {
@@ -180,6 +180,18 @@ impl LocalFleetRun {
         }
         self.servers.stop().await;
         std::fs::remove_file(self.folder.join(LocalFleet::FILE)).ok();
+    }
+}
+
+fn known(settings: &Settings, gateway: String, servers: &Servers) -> LocalFleet {
+    let (redis, database) = (settings.shared.redis.clone(), settings.shared.database.clone());
+    LocalFleet {
+        gateway,
+        redis_url: servers.redis_url.clone(),
+        database_url: servers.database_url.clone(),
+        pid: std::process::id(),
+        redis: fleet::config::Redis { url: None, url_file: None, ..redis },
+        database: fleet::config::Database { url: None, url_file: None, ..database },
     }
 }
 

@@ -19,7 +19,7 @@ impl Servers {
     pub(super) async fn start(folder: &Path, settings: &Settings) -> Result<Self, Fault> {
         let fault = |e: local::Error| Fault::unavailable(e.to_string());
         let shared = &settings.shared;
-        let (redis, redis_url) = if shared.redis.url.is_some() || shared.redis.url_file.is_some() {
+        let (redis, redis_url) = if shared.redis.is_set() {
             (None, shared.redis.url()?)
         } else {
             let options = RedisOptions { folder: folder.join("redis"), appendonly: true, extra: vec![] };
@@ -27,8 +27,7 @@ impl Servers {
             let url = redis.url();
             (Some((redis, Restarts::new())), url)
         };
-        let (postgres, database_url) = if shared.database.url.is_some() || shared.database.url_file.is_some()
-        {
+        let (postgres, database_url) = if shared.database.is_set() {
             (None, shared.database.url()?)
         } else {
             let options = PostgresOptions { folder: folder.join("postgres"), durable: true, extra: vec![] };

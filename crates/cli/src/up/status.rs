@@ -20,7 +20,7 @@ pub(crate) struct Status {
 
 impl Status {
     pub(crate) async fn new(fleet: &LocalFleet, names: StreamNames) -> Self {
-        let streams = Streams::connect(&fleet.redis_url, names).await.ok();
+        let streams = Streams::connect(fleet.redis(), names).await.ok();
         let terminal = std::io::stderr().is_terminal();
         let all = MultiProgress::new();
         let bars = WORK_STREAMS

@@ -3,7 +3,9 @@
 //! Each section is a type with defaults; its serialised default is what the section may hold, so an unknown key is found
 //! by comparison and refused with file, line and the nearest known key.
 
+mod secrets;
 mod sections;
+mod shown;
 mod tree;
 mod units;
 
@@ -14,10 +16,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+pub use secrets::{read as read_secret, secret};
 pub use sections::{Admin, Database, Log, LogFormat, PolicyFile, Redis, Shared, Worker};
 pub use units::{duration, optional_period, period, positive, size};
 
 use crate::Fault;
+use secrets::{Files, Resolution};
+use shown::shown;
 use tree::{Tree, join};
 
 /// What a process was started with, beside its configuration file.
@@ -78,9 +83,8 @@ impl Settings {
     /// # Errors
     /// As [`Settings::load`].
     pub fn resolve(overrides: &Overrides, variables: BTreeMap<String, String>) -> Result<Self, Fault> {
-        // A command that takes no --config goes by the variable, too.
-        let named = overrides.config.clone().or_else(|| variables.get("TIDEMILL_CONFIG").map(PathBuf::from));
-        let mut tree = match &named {
+        let config = overrides.config.clone().or_else(|| variables.get("TIDEMILL_CONFIG").map(PathBuf::from));
+        let mut tree = match &config {
             Some(path) => Tree::read(path)?,
             None if std::path::Path::new(DEFAULT_FILE).exists() => Tree::read(DEFAULT_FILE.as_ref())?,
             None => Tree::default(),
@@ -115,13 +119,13 @@ impl Settings {
         }
         Self::check_sections(&tree)?;
         let shared = Shared {
-            redis: section(&tree, "redis")?,
-            database: section(&tree, "database")?,
-            streams: section(&tree, "streams")?,
-            worker: section(&tree, "worker")?,
-            admin: section(&tree, "admin")?,
-            log: section(&tree, "log")?,
-            policy: section(&tree, "policy")?,
+            redis: section(&tree, "redis", Files::Read)?.0,
+            database: section(&tree, "database", Files::Read)?.0,
+            streams: section(&tree, "streams", Files::Read)?.0,
+            worker: section(&tree, "worker", Files::Read)?.0,
+            admin: section(&tree, "admin", Files::Read)?.0,
+            log: section(&tree, "log", Files::Read)?.0,
+            policy: section(&tree, "policy", Files::Read)?.0,
         };
         if !(1..=1024).contains(&shared.streams.partitions) {
             let place = tree.origin("streams.partitions");
@@ -143,10 +147,10 @@ impl Settings {
     /// # Errors
     /// [`Fault`] of kind usage, naming file and line.
     pub fn section<T: DeserializeOwned + Serialize + Default>(&self, name: &str) -> Result<T, Fault> {
-        section(&self.tree, name)
+        section(&self.tree, name, Files::Read).map(|(section, _)| section)
     }
 
-    /// The effective values of a section, secrets hidden.
+    /// The effective values of a section. Secrets are hidden, and their files not even opened.
     ///
     /// # Errors
     /// As [`Settings::section`].
@@ -154,25 +158,29 @@ impl Settings {
         &self,
         name: &str,
     ) -> Result<Vec<Effective>, Fault> {
-        let value = serde_json::to_value(self.section::<T>(name)?).map_err(|e| Fault::bug(e.to_string()))?;
+        let (section, from_files) = section::<T>(&self.tree, name, Files::Name)?;
+        let value = serde_json::to_value(section).map_err(|e| Fault::bug(e.to_string()))?;
         let mut found = Vec::new();
-        self.flatten(name, &value, &mut found);
-        Ok(found)
-    }
-
-    fn flatten(&self, path: &str, value: &Value, found: &mut Vec<Effective>) {
-        match value {
-            Value::Object(map) if !map.is_empty() => {
-                for (key, value) in map {
-                    self.flatten(&join(path, key), value, found);
-                }
-            }
-            _ => found.push(Effective {
+        flatten(name, &value, &mut |path, value| {
+            let origin = from_files.get(path).or_else(|| self.tree.origins.get(path));
+            found.push(Effective {
                 key: path.to_owned(),
                 value: shown(path, value),
-                origin: self.tree.origins.get(path).map_or("default", String::as_str).to_owned(),
-            }),
+                origin: origin.map_or("default", String::as_str).to_owned(),
+            });
+        });
+        Ok(found)
+    }
+}
+
+fn flatten(path: &str, value: &Value, found: &mut impl FnMut(&str, &Value)) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (key, value) in map {
+                flatten(&join(path, key), value, found);
+            }
         }
+        _ => found(path, value),
     }
 }
 
@@ -187,49 +195,23 @@ fn misspelt(name: &str) -> Option<String> {
         .then(|| format!("TIDEMILL_{section}__{key}"))
 }
 
-fn shown(path: &str, value: &Value) -> String {
-    let secret = ["password", "secret", "api_key", "token"].iter().any(|word| path.ends_with(word));
-    match value {
-        Value::String(text) if secret && !text.is_empty() => "\"***\"".to_owned(),
-        Value::String(text) if path.ends_with("url") => Value::String(without_password(text)).to_string(),
-        // The sections of a list are shown whole, each value by its own key.
-        Value::Array(items) => listed(items.iter().map(|item| shown(path, item)), ["[", "]"]),
-        Value::Object(map) => {
-            let member = |(key, value): (&String, &Value)| {
-                format!("{}:{}", Value::from(key.as_str()), shown(&join(path, key), value))
-            };
-            listed(map.iter().map(member), ["{", "}"])
-        }
-        _ => value.to_string(),
-    }
-}
-
-fn listed(items: impl Iterator<Item = String>, [open, close]: [&str; 2]) -> String {
-    format!("{open}{}{close}", items.collect::<Vec<_>>().join(","))
-}
-
-/// A URL with its password hidden.
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    match rest.split_once('@') {
-        Some((user, host)) => {
-            let user =
-                user.split_once(':').map_or_else(|| user.to_owned(), |(name, _)| format!("{name}:***"));
-            format!("{scheme}://{user}@{host}")
-        }
-        None => url.to_owned(),
-    }
-}
-
-fn section<T: DeserializeOwned + Serialize + Default>(tree: &Tree, name: &str) -> Result<T, Fault> {
+/// A section, and by path where those of its secrets came from that are in files.
+fn section<T: DeserializeOwned + Serialize + Default>(
+    tree: &Tree,
+    name: &str,
+    files: Files,
+) -> Result<(T, BTreeMap<String, String>), Fault> {
     let defaults = serde_json::to_value(T::default()).map_err(|e| Fault::bug(e.to_string()))?;
     let given = tree.value.get(name).cloned().unwrap_or_else(|| Value::Object(Map::new()));
     let given = if given.is_null() { Value::Object(Map::new()) } else { given };
+    let mut resolution = Resolution::new(tree, files);
+    let given = resolution.value(name, given, &defaults)?;
     check_keys(tree, name, &given, &defaults)?;
-    serde_path_to_error::deserialize(&given).map_err(|error| {
+    let section = serde_path_to_error::deserialize(&given).map_err(|error| {
         let path = join(name, &error.path().to_string().replace('[', ".").replace(']', ""));
         Fault::usage(format!("{}: {path}: {}", tree.origin(&path), error.inner()))
-    })
+    })?;
+    Ok((section, resolution.origins))
 }
 
 /// Refuses keys that the default does not have. A default that is an empty map is free for any key.

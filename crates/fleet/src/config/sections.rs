@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::secrets::secret;
 use crate::Fault;
 
 /// The shared sections.
@@ -34,6 +35,12 @@ pub struct Redis {
     pub url: Option<String>,
     /// A file that holds the URL.
     pub url_file: Option<PathBuf>,
+    /// The authorities that are trusted over TLS in place of the system's, in PEM.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate by which the server knows its client, in PEM.
+    pub certificate_file: Option<PathBuf>,
+    /// The key of that certificate, in PEM.
+    pub key_file: Option<PathBuf>,
 }
 
 /// Where PostgreSQL is.
@@ -44,6 +51,8 @@ pub struct Database {
     pub url: Option<String>,
     /// A file that holds the URL.
     pub url_file: Option<PathBuf>,
+    /// Authorities that are trusted over TLS beside the system's, in PEM; the server's certificate is checked then.
+    pub ca_file: Option<PathBuf>,
     /// Connections of one process, at most.
     #[serde(deserialize_with = "super::units::positive")]
     pub connections: u32,
@@ -51,7 +60,7 @@ pub struct Database {
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: None, url_file: None, connections: 6 }
+        Self { url: None, url_file: None, ca_file: None, connections: 6 }
     }
 }
 
@@ -67,7 +76,26 @@ impl Redis {
     /// # Errors
     /// [`Fault`] of kind usage where there is none, or its file cannot be read.
     pub fn url(&self) -> Result<String, Fault> {
-        secret("redis.url", self.url.as_ref(), self.url_file.as_ref())
+        url("redis.url", self.url.as_ref(), self.url_file.as_ref())
+    }
+
+    /// The URL, and whom a connection to it trusts.
+    ///
+    /// # Errors
+    /// As [`Redis::url`].
+    pub fn endpoint(&self) -> Result<streams::Endpoint, Fault> {
+        Ok(self.endpoint_at(self.url()?))
+    }
+
+    /// Another URL, and whom a connection trusts.
+    #[must_use]
+    pub fn endpoint_at(&self, url: String) -> streams::Endpoint {
+        streams::Endpoint {
+            url,
+            ca_file: self.ca_file.clone(),
+            certificate_file: self.certificate_file.clone(),
+            key_file: self.key_file.clone(),
+        }
     }
 }
 
@@ -83,24 +111,32 @@ impl Database {
     /// # Errors
     /// [`Fault`] of kind usage where there is none, or its file cannot be read.
     pub fn url(&self) -> Result<String, Fault> {
-        secret("database.url", self.url.as_ref(), self.url_file.as_ref())
+        url("database.url", self.url.as_ref(), self.url_file.as_ref())
+    }
+
+    /// The URL, and whom a connection to it trusts.
+    ///
+    /// # Errors
+    /// As [`Database::url`].
+    pub fn endpoint(&self) -> Result<record::Endpoint, Fault> {
+        Ok(self.endpoint_at(self.url()?))
+    }
+
+    /// Another URL, and whom a connection trusts.
+    #[must_use]
+    pub fn endpoint_at(&self, url: String) -> record::Endpoint {
+        record::Endpoint { url, ca_file: self.ca_file.clone() }
     }
 }
 
-fn secret(key: &str, value: Option<&String>, file: Option<&PathBuf>) -> Result<String, Fault> {
-    match (value, file) {
-        (Some(value), None) => Ok(value.clone()),
-        (None, Some(file)) => std::fs::read_to_string(file)
-            .map(|text| text.trim().to_owned())
-            .map_err(|e| Fault::usage(format!("{key}_file: {} cannot be read: {e}", file.display()))),
-        (Some(_), Some(_)) => Err(Fault::usage(format!("{key} and {key}_file are both given: keep one"))),
-        (None, None) => {
-            let flag = key.replace('.', "-");
-            Err(Fault::usage(format!(
-                "{key} is not configured: set it in tidemill.yaml or pass --{flag}, or run `tidemill up`, which brings its own servers"
-            )))
-        }
-    }
+/// A URL, or the file that holds it; one of both.
+fn url(key: &str, value: Option<&String>, file: Option<&PathBuf>) -> Result<String, Fault> {
+    secret(key, value.map(String::as_str), file.map(PathBuf::as_path))?.ok_or_else(|| {
+        let flag = key.replace('.', "-");
+        Fault::usage(format!(
+            "{key} is not configured: set it in tidemill.yaml or pass --{flag}, or run `tidemill up`, which brings its own servers"
+        ))
+    })
 }
 
 /// How a worker works.

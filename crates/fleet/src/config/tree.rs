@@ -6,6 +6,7 @@ use std::path::Path;
 use saphyr::{LoadableYamlNode, MarkedYamlOwned, ScalarOwned, YamlDataOwned};
 use serde_json::{Map, Value};
 
+use super::secrets::may_be_secret;
 use crate::Fault;
 
 /// A configuration document and, by dotted path, where each value of it came from.
@@ -85,8 +86,11 @@ impl Tree {
             let Value::Object(inner) = entry else { return };
             map = inner;
         }
-        // `8` and `true` mean what they mean in a file; anything else is text.
+        // `8` and `true` mean what they mean in a file; anything else is text, and so is a secret made of digits.
         let value = match serde_json::from_str(text) {
+            Ok(Value::Number(_) | Value::Bool(_) | Value::Array(_)) if may_be_secret(path) => {
+                Value::String(text.to_owned())
+            }
             Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::Array(_) | Value::Object(_))) => value,
             _ => Value::String(text.to_owned()),
         };
