@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Overrides;
 use crate::metrics::WorkerLabels;
+use crate::restore::refuse_unsaid_restore;
 use crate::{Fault, FaultKind, Metrics, Pauses, Settings, admin, telemetry};
 
 /// Threads for blocking work, at most: it waits for cores and disks, and each thread keeps the stack it once used.
@@ -137,6 +138,7 @@ where
     let record = Record::connect(&shared.database.url()?, shared.database.connections).await?;
     record.check().await?;
     let streams = Streams::connect(&shared.redis.url()?, shared.streams.clone()).await?;
+    refuse_unsaid_restore(&record, &streams).await?;
     let consumer = consumer(name);
     let shutdown = CancellationToken::new();
     let process = Process {

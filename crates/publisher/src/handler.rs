@@ -93,6 +93,6 @@ impl Handler for Publisher {
     }
 
     async fn ask(&self, effect: &Effect, key: Sha256Digest) -> Result<Known, Failure> {
-        self.outlet(&effect.outlet)?.outlet.ask(&key.to_hex()).await
+        self.outlet(&effect.outlet)?.ask(&key.to_hex()).await
     }
 }

@@ -10,6 +10,7 @@ mod claims;
 mod connect;
 mod dead_letters;
 mod embeddings;
+mod epochs;
 mod error;
 mod escalations;
 mod extras;
@@ -37,6 +38,7 @@ pub use dead_letters::{
     upstream_request_id,
 };
 pub use embeddings::{EmbeddingCursor, StoredEmbedding};
+pub use epochs::Epoch;
 pub use error::{Error, Handling};
 pub use escalations::{Cancelled, Escalation, Resolution};
 pub use feedback::{Feedback, Incident};

@@ -50,6 +50,19 @@ impl Servers {
         servers
     }
 
+    /// Goes on with a record that was put back from a dump, on the same PostgreSQL or, where `elsewhere`, on another one.
+    pub async fn put_back(&mut self, dump: &Path, elsewhere: bool) {
+        const NAME: &str = "put_back";
+        if elsewhere {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            self.postgres = Some(postgres(folder.path()).await);
+            self._postgres_folder = Some(folder);
+        }
+        let postgres = self.postgres.as_ref().expect("a PostgreSQL of the test's own");
+        postgres.put_back(NAME, dump).expect("the dump");
+        self.database_url = postgres.url_of(NAME);
+    }
+
     async fn with(postgres: Option<PrivatePostgres>, database_url: String) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let redis = PrivateRedis::start(RedisOptions {

@@ -74,6 +74,21 @@ impl Fleet {
         }
     }
 
+    /// Stops every process and waits for its end.
+    pub(crate) async fn stop(&mut self) {
+        for (_, worker) in &mut self.workers {
+            worker.signal(Signal::SIGTERM);
+        }
+        for (name, worker) in &mut self.workers {
+            assert!(
+                worker.wait(END).await.is_some_and(|status| status.success()),
+                "{name}: {}",
+                worker.log()
+            );
+        }
+        self.workers.clear();
+    }
+
     /// Adds events straight to the ingest stream, as an upstream that speaks Redis does.
     pub(crate) async fn add(&self, events: impl IntoIterator<Item = (String, Value)>) {
         for (request_id, payload) in events {

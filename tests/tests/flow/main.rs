@@ -15,5 +15,6 @@ mod outages;
 mod outlets;
 mod record_guards;
 mod relay;
+mod restore;
 mod sources;
 mod spans;

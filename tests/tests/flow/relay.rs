@@ -91,7 +91,7 @@ async fn a_killed_planner_may_repeat_events_and_loses_none() {
 }
 
 /// Ids of the events on the stream.
-async fn told(fleet: &Fleet) -> BTreeSet<String> {
+pub(crate) async fn told(fleet: &Fleet) -> BTreeSet<String> {
     let mut tail = fleet.streams.tail("dataset:events", "0-0").await.unwrap();
     let page = tail.next(10_000).await.unwrap();
     page.iter()

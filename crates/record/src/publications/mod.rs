@@ -80,6 +80,9 @@ pub struct Publication {
     pub overdue: bool,
     /// Whether a person ordered that it be sent again.
     pub resend: bool,
+    /// Whether nothing was sent since the record was put back from a backup, while something may have been before.
+    #[serde(skip)]
+    pub restored: bool,
 }
 
 /// The key of an effect: the same for every try, retry and re-run of one origin.
@@ -98,7 +101,7 @@ pub fn publication_key(tenant: &str, origin: Uuid, step: &str, effect: &str) -> 
 }
 
 const COLUMNS: &str = "publication_id, publication_key, outlet, tenant, run_id, content_sha256, step, state, reference, \
-                       reason, sent_at, deadline, resend, state = 'sent' AND deadline <= now() AS overdue";
+                       reason, sent_at, deadline, resend, restored, state = 'sent' AND deadline <= now() AS overdue";
 
 impl Record {
     /// The ledger, newest first; of one tenant, where named.
@@ -178,6 +181,7 @@ fn read(row: &sqlx::postgres::PgRow) -> Result<Publication, Error> {
         deadline: row.get("deadline"),
         overdue: row.get("overdue"),
         resend: row.get("resend"),
+        restored: row.get("restored"),
     })
 }
 
