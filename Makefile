@@ -9,10 +9,10 @@ TIDEMILL := target/release/tidemill
 IDLE := target/idle
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build model demo up bench test lint
+.PHONY: help setup build model demo up bench test test-services lint
 
 help: ## list what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: ## install what is missing: Rust, Redis, PostgreSQL, a C++ compiler
 	@scripts/setup.sh
@@ -39,7 +39,7 @@ bench: setup ## measure events a second, latency and memory against the floor
 
 lint: setup ## format, lints, dependency rule, deployment files
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features tidemill-tests/services -- -D warnings
 	scripts/check-dependencies.sh
 	scripts/check-deploy.sh
 
@@ -48,3 +48,8 @@ test: lint ## every check and every test
 	  echo "model: none could be fetched; the tests that need it are left out"
 	cargo build --locked --workspace --bins
 	@[ -d $(MODEL) ] || export TIDEMILL_WITHOUT_MODEL=1; set -x; cargo test --locked --workspace
+
+test-services: setup ## the tests that need what is built first and kept: the release before
+	scripts/setup-services.sh
+	cargo build --locked --workspace --bins
+	cargo test --locked -p tidemill-tests --features services --test services

@@ -28,6 +28,13 @@ pub struct Servers {
 impl Servers {
     /// A Redis of its own and a fresh database of the shared PostgreSQL.
     pub async fn start() -> Self {
+        let servers = Self::start_empty().await;
+        servers.record().await.migrate().await.expect("the schema");
+        servers
+    }
+
+    /// The same, without the schema.
+    pub async fn start_empty() -> Self {
         let (_, postgres) = SHARED
             .get_or_init(|| async {
                 let folder = tempfile::tempdir().expect("a temporary folder");
@@ -46,6 +53,7 @@ impl Servers {
         let postgres = postgres(folder.path()).await;
         let url = postgres.url();
         let mut servers = Self::with(Some(postgres), url).await;
+        servers.record().await.migrate().await.expect("the schema");
         servers._postgres_folder = Some(folder);
         servers
     }
@@ -72,9 +80,7 @@ impl Servers {
         })
         .await
         .expect("a private Redis");
-        let servers = Self { redis, postgres, database_url, folder, _postgres_folder: None };
-        servers.record().await.migrate().await.expect("the schema");
-        servers
+        Self { redis, postgres, database_url, folder, _postgres_folder: None }
     }
 
     /// The URL of the Redis.
