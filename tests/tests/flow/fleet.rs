@@ -154,6 +154,15 @@ impl Fleet {
     }
 }
 
+/// Whatever a test is about: what it told outsiders fits the documentation.
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if !std::thread::panicking() && self.workers.iter().any(|(name, _)| *name == "planner") {
+            crate::told::assert_all_documented(&self.servers.redis_url());
+        }
+    }
+}
+
 /// An ordinary text, another one for each number.
 pub(crate) fn event(number: usize) -> (String, Value) {
     let words = [

@@ -5,4 +5,6 @@
 #[path = "../flow/fleet.rs"]
 #[expect(dead_code, reason = "the tests of the flow use the rest")]
 mod fleet;
+#[path = "../flow/told.rs"]
+mod told;
 mod upgrade;
