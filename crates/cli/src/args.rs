@@ -96,6 +96,12 @@ pub(crate) enum Command {
         after_help = "Example:\n  tidemill migrate --database-url postgres://tidemill@127.0.0.1/tidemill"
     )]
     Migrate(Database),
+    /// Say that the record was put back from a backup: from then on nothing is posted that may have gone out since it was
+    /// made. Run it before the fleet is started on that record
+    #[command(
+        after_help = "Example:\n  tidemill restored --reason 'the disk of db1 broke'\n\nAfterwards each post is first asked about at its outlet; one that an outlet cannot tell of waits for a person\n(`tidemill publications list`). docs/deployment.md has the steps."
+    )]
+    Restored(Restored),
     /// Look at the configuration
     #[command(subcommand, after_help = "Example:\n  tidemill config show")]
     Config(Config),
@@ -158,6 +164,15 @@ pub(crate) struct Database {
     /// The local fleet's folder
     #[arg(long, default_value = ".tidemill", value_name = "FOLDER")]
     pub(crate) folder: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Restored {
+    /// Why, for those who read the record later
+    #[arg(long, default_value = "restored")]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) database: Database,
 }
 
 #[derive(Debug, clap::Args)]

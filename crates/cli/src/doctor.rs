@@ -103,6 +103,10 @@ async fn examine(doctor: &Doctor) -> Vec<Finding> {
         findings.push(vector_store(settings, record).await);
     }
     if let (Ok(record), Ok(streams)) = (&record, &streams) {
+        findings.push(match fleet::refuse_unsaid_restore(record, streams).await {
+            Ok(()) => ok("backups", "the record has the last posts that went out"),
+            Err(fault) => failure("backups", fault.message, "docs/deployment.md, Backup and restore"),
+        });
         match stuck(record, streams).await {
             Ok(found) => findings.extend(found),
             Err(fault) => findings.push(failure("the flow", fault.message, "run the doctor again")),
@@ -181,7 +185,7 @@ async fn postgres(record: &Record) -> Vec<Finding> {
     }
     findings.push(match record.check().await {
         Ok(()) => ok("schema", format!("fits; this build's is {}", record::SCHEMA_VERSION)),
-        Err(error) => failure("schema", error.to_string(), "`tidemill migrate`, with the newest build"),
+        Err(error) => failure("schema", error.to_string(), "do what it says, with the newest build"),
     });
     findings.push(match record.active_intents().await {
         Ok(intents) if intents.is_empty() => {

@@ -16,6 +16,7 @@ mod pause;
 mod prune;
 mod publications;
 mod recall;
+mod restored;
 mod runs;
 mod table;
 mod tap;
@@ -101,6 +102,7 @@ async fn run(args: Args) -> Result<(), Fault> {
         Command::Tokens(command) => tokens::run(command).await,
         Command::Publications(command) => publications::run(command).await,
         Command::Triggers(command) => triggers::run(command).await,
+        Command::Restored(command) => restored::run(command).await,
         Command::Migrate(migrate) => local_work::migrate(migrate).await,
         Command::Config(command) => config::run(command),
         Command::Model(command) => model_folder::run(command).await,

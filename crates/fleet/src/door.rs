@@ -74,21 +74,20 @@ impl Door {
         let first_step = workflow.first_step().to_owned();
         let worker = workflow.step(&first_step).map(|step| step.worker.to_string()).unwrap_or_default();
         let about = spans::About {
-            name: "gateway",
+            name: self.process.actor.name.trim_start_matches("tidemill-"),
             run_id: None,
             step: &first_step,
             attempt: 0,
             planner_intent: &intent.purpose,
         };
-        // The span ends when the run is drawn up.
-        let (_span, own) = spans::begin(&about, traceparent);
+        let traceparent = Some(spans::arrive(&about, traceparent));
         let new = NewRun {
             event,
             tenant: tenant.to_owned(),
             intent,
             first_step,
             partition: rand::random_range(0..self.process.streams.partitions()),
-            traceparent: own.or_else(|| Some(new_traceparent())),
+            traceparent,
             received_at: chrono::Utc::now(),
         };
         Ok(Arrival { admission: Admission::draw_up(new, &self.process.actor)?, worker })
@@ -108,9 +107,4 @@ impl Door {
         crate::add_first_jobs(&self.process.streams, jobs.iter().copied()).await;
         Ok(jobs.len())
     }
-}
-
-/// W3C trace context, version 00, of a trace that begins here.
-fn new_traceparent() -> String {
-    format!("00-{:032x}-{:016x}-01", rand::random::<u128>().max(1), rand::random::<u64>().max(1))
 }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Overrides;
 use crate::metrics::WorkerLabels;
+use crate::restore::refuse_unsaid_restore;
 use crate::{Breakers, Fault, FaultKind, Metrics, Pauses, Settings, admin, telemetry};
 
 /// Threads for blocking work, at most: it waits for cores and disks, and each thread keeps the stack it once used.
@@ -139,6 +140,7 @@ where
     let record = Record::connect(shared.database.endpoint()?, shared.database.connections).await?;
     record.check().await?;
     let streams = Streams::connect(shared.redis.endpoint()?, shared.streams.clone()).await?;
+    refuse_unsaid_restore(&record, &streams).await?;
     let consumer = consumer(name);
     let shutdown = CancellationToken::new();
     let process = Process {

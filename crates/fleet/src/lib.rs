@@ -19,6 +19,7 @@ mod launch;
 mod metrics;
 mod pauses;
 mod replay;
+mod restore;
 pub mod spans;
 mod telemetry;
 mod worker;
@@ -35,6 +36,7 @@ pub use launch::{Process, launch};
 pub use metrics::{CutLabels, FiringLabels, JobLabels, Metrics, NotificationLabels};
 pub use pauses::Pauses;
 pub use replay::{Replayed, Replayer, source_letter};
+pub use restore::refuse_unsaid_restore;
 
 pub use worker::serve;
 pub use workflows::Workflows;

@@ -60,3 +60,15 @@ pub fn begin(about: &About<'_>, parent: Option<&str>) -> (Span, Option<String>) 
     let own = carrier.remove(HEADER).or_else(|| parent.map(str::to_owned));
     (span, own)
 }
+
+/// The context of what follows from an event's arrival: a span that ends now, or else the sender's context, or a new one.
+#[must_use]
+pub fn arrive(about: &About<'_>, parent: Option<&str>) -> String {
+    let (_span, own) = begin(about, parent);
+    own.unwrap_or_else(new_traceparent)
+}
+
+/// W3C trace context, version 00, of a trace that begins here.
+fn new_traceparent() -> String {
+    format!("00-{:032x}-{:016x}-01", rand::random::<u128>().max(1), rand::random::<u64>().max(1))
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use fleet::spans;
 use model::{Actor, RunId, StoredContent};
 use rails::{Settled, Transition};
 use record::{Advance, Incident, Item, LoadedRun, Publication, PublicationState, Routed};
@@ -35,12 +36,22 @@ pub(crate) async fn load(
 /// What a person's act writes.
 pub(crate) fn act(
     by: &str,
-    run: LoadedRun,
+    mut run: LoadedRun,
     what: &'static str,
     transition: Transition,
     content: Option<StoredContent>,
     note: Option<&str>,
 ) -> (Item, Routed) {
+    let about = spans::About {
+        name: "decision",
+        run_id: Some(run.run),
+        step: &run.step,
+        attempt: run.attempt,
+        planner_intent: &run.planner_intent,
+    };
+    // The span ends when the act is drawn up; what follows from it is below it.
+    let (_span, own) = spans::begin(&about, run.traceparent.as_deref());
+    run.traceparent = own;
     let advance =
         Advance { content, prompt: note.map(str::to_owned), ..Advance::by(Actor::person(by), what) };
     let item = Item { run, admission: None, claims: model::Claims::default() };

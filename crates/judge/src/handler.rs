@@ -36,7 +36,9 @@ impl Judge {
             "content_sha256": content.sha256,
             "policy_sha256": self.policy.sha256(),
         });
-        Ok(Report { prompt: Some(self.policy.text().to_owned()), ..Report::of(output) })
+        let rules = self.policy.text();
+        let prompt = (!rules.is_empty()).then(|| rules.to_owned());
+        Ok(Report { prompt, ..Report::of(output) })
     }
 }
 

@@ -150,6 +150,37 @@ impl PrivatePostgres {
         })
     }
 
+    /// Writes a database to a file, as SQL.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] with what `pg_dump` said.
+    pub fn dump(&self, database: &str, file: &Path) -> Result<(), Error> {
+        self.client("pg_dump", &["-d", database, "-f"], file)
+    }
+
+    /// Makes a database and puts a dump into it.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] with what `psql` said.
+    pub fn put_back(&self, database: &str, file: &Path) -> Result<(), Error> {
+        self.create_database(database)?;
+        self.client("psql", &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, "-f"], file)
+    }
+
+    fn client(&self, program: &'static str, arguments: &[&str], file: &Path) -> Result<(), Error> {
+        let output = Command::new(self.place.programs.join(program))
+            .args(["-U", "tidemill", "-h"])
+            .arg(&self.place.sockets)
+            .args(arguments)
+            .arg(file)
+            .output()
+            .map_err(|source| Error::Start { program: program.to_owned(), source })?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(Error::NotReady { what: program, why: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+    }
+
     /// The process id.
     #[must_use]
     pub fn id(&self) -> u32 {

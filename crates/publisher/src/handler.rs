@@ -95,7 +95,7 @@ impl Handler for Publisher {
     }
 
     async fn ask(&self, effect: &Effect, key: Sha256Digest) -> Result<Known, Failure> {
-        self.outlet(&effect.outlet)?.outlet.ask(&key.to_hex()).await
+        self.outlet(&effect.outlet)?.ask(&key.to_hex()).await
     }
 
     /// None in a dry run, which changes nothing outside.

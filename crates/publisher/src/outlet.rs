@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fleet::{Breakers, Fault};
-use model::{EffectResult, Failure, RetryClass};
+use model::{EffectResult, Failure, Known, RetryClass};
 use outlets::{Email, Files, Mcp, Outlet, Post, Webhook, Wordpress};
 use record::BreakerKind;
 
@@ -89,6 +89,18 @@ impl Open {
                 answered
             }
         }
+    }
+
+    /// Asks whether the outlet has a post, and lets the gate know where that was an answer, or none came.
+    pub(crate) async fn ask(&self, key: &str) -> Result<Known, Failure> {
+        let known = self.outlet.ask(key).await;
+        match &known {
+            Ok(Known::Delivered { .. } | Known::Absent) => self.gate.answered(),
+            // It was not asked.
+            Ok(Known::Repeatable | Known::CannotTell) => {}
+            Err(failure) => drop(self.not_sent(failure.clone())),
+        }
+        known
     }
 
     /// An outage of the outlet is no fault of the job: it comes back when the outlet is tried again.

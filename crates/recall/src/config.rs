@@ -203,19 +203,10 @@ impl Section {
         let config = WeaviateConfig {
             url: url.clone(),
             class: class.clone(),
-            api_key: api_key("embedding.weaviate", value.as_ref(), api_key_file.as_deref())?,
+            api_key: fleet::config::secret("embedding.weaviate.api_key", value.as_deref(), api_key_file.as_deref())?,
             timeout: *timeout,
         };
         let made = vectors::Weaviate::new(&config);
         made.map(Some).map_err(|error| Fault::usage(format!("embedding.weaviate: {error}")))
     }
-}
-
-fn api_key(of: &str, value: Option<&String>, file: Option<&Path>) -> Result<Option<String>, Fault> {
-    let Some(file) = file else { return Ok(value.cloned()) };
-    if value.is_some() {
-        return Err(Fault::usage(format!("{of}.api_key and {of}.api_key_file are both given: keep one")));
-    }
-    let read = std::fs::read_to_string(file).map(|key| Some(key.trim().to_owned()));
-    read.map_err(|e| Fault::usage(format!("{of}.api_key_file: {} cannot be read: {e}", file.display())))
 }

@@ -204,6 +204,7 @@ struct Columns<'a> {
     contents: Vec<Option<Vec<u8>>>,
     trends: Vec<Option<Uuid>>,
     duplicates: Vec<Option<Uuid>>,
+    traceparents: Vec<Option<&'a str>>,
 }
 
 #[derive(Default)]
@@ -235,11 +236,14 @@ pub(crate) async fn compare_and_set(
                     content_sha256 = coalesce(i.content_sha256, r.content_sha256),
                     enriched_trend_id = coalesce(i.trend, r.enriched_trend_id),
                     duplicate_of = coalesce(i.duplicate_of, r.duplicate_of),
+                    -- Between two jobs an entry of a stream carries it; where there is none, the run does.
+                    traceparent = CASE WHEN r.state = 'running' AND i.state = 'running' THEN r.traceparent
+                                       ELSE coalesce(i.traceparent, r.traceparent) END,
                     ended_at = CASE WHEN i.state IN ('running', 'waiting', 'parked') THEN NULL ELSE now() END
              FROM UNNEST($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[],
-                         $9::bigint[], $10::text[], $11::bytea[], $12::bytea[], $13::uuid[], $14::uuid[])
+                         $9::bigint[], $10::text[], $11::bytea[], $12::bytea[], $13::uuid[], $14::uuid[], $20::text[])
                   AS i(run_id, seq, chain_len, from_state, state, lifecycle, step, attempt, delay, reason, chain_head,
-                       content_sha256, trend, duplicate_of)
+                       content_sha256, trend, duplicate_of, traceparent)
              WHERE r.run_id = i.run_id AND r.seq = i.seq AND r.chain_len = i.chain_len AND r.state = i.from_state
              RETURNING r.run_id, r.seq),
          chained AS (
@@ -273,6 +277,7 @@ pub(crate) async fn compare_and_set(
     .bind(a.seqs)
     .bind(a.names)
     .bind(a.bodies)
+    .bind(c.traceparents)
     .fetch_all(connection)
     .await
     .map_err(Error::sql("the advance of a group"))?;
@@ -307,6 +312,7 @@ fn collect<'a>(
     c.bodies.push(link.body);
     c.contents.push(advance.content.as_ref().map(|content| content.sha256.0.to_vec()));
     c.trends.push(advance.trend.as_ref().map(|_| enriched_trend_id(run.run)));
+    c.traceparents.push(run.traceparent.as_deref());
     c.duplicates.push(transition.duplicate_of.map(|run| run.0));
     let outputs = advance.output.as_deref().map(|body| (run.step.as_str(), body));
     let contents = advance.content.as_ref().map(|content| ("content", content.json.as_str()));

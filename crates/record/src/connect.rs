@@ -72,11 +72,30 @@ impl Record {
             .map_err(|error| Error::Schema(format!("the schema could not be brought up to date: {error}")))
     }
 
-    /// Refuses a schema of another version, and a server that would lose what it said was committed.
+    /// Refuses a schema of another version, a server that would lose what it said was committed, and a record that was
+    /// put in from another server.
     ///
     /// # Errors
     /// [`Error::Schema`], [`Error::Unfit`]: permanent, a person must act. [`Error::Sql`]: unavailable.
     pub async fn check(&self) -> Result<(), Error> {
+        self.check_schema().await?;
+        let durability: String = sqlx::query_scalar("SHOW synchronous_commit")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(Error::sql("the look-up of synchronous_commit"))?;
+        if matches!(durability.as_str(), "off" | "local") {
+            return Err(Error::Unfit(format!(
+                "PostgreSQL runs with synchronous_commit = {durability}: what it calls committed could be lost; set it to on"
+            )));
+        }
+        self.check_transactions().await
+    }
+
+    /// Refuses a schema of another version.
+    ///
+    /// # Errors
+    /// [`Error::Schema`]: permanent, a person must act. [`Error::Sql`]: unavailable.
+    pub async fn check_schema(&self) -> Result<(), Error> {
         let present: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
             .fetch_one(&self.pool)
             .await
@@ -98,15 +117,6 @@ impl Record {
         if version > SCHEMA_VERSION + 1 {
             return Err(Error::Schema(format!(
                 "the record's schema is version {version}, this build knows {SCHEMA_VERSION}: install a newer build"
-            )));
-        }
-        let durability: String = sqlx::query_scalar("SHOW synchronous_commit")
-            .fetch_one(&self.pool)
-            .await
-            .map_err(Error::sql("the look-up of synchronous_commit"))?;
-        if matches!(durability.as_str(), "off" | "local") {
-            return Err(Error::Unfit(format!(
-                "PostgreSQL runs with synchronous_commit = {durability}: what it calls committed could be lost; set it to on"
             )));
         }
         Ok(())

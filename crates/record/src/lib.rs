@@ -12,6 +12,7 @@ mod connect;
 mod dead_letters;
 mod embeddings;
 mod endpoint;
+mod epochs;
 mod error;
 mod escalations;
 mod extras;
@@ -46,6 +47,7 @@ pub use dead_letters::{
 };
 pub use embeddings::{EmbeddingCursor, StoredEmbedding};
 pub use endpoint::Endpoint;
+pub use epochs::Epoch;
 pub use error::{Error, Handling};
 pub use escalations::{Cancelled, Escalation, Resolution};
 pub use feedback::{Feedback, Incident};

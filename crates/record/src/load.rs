@@ -50,7 +50,7 @@ pub struct LoadedRun {
     pub content_sha256: Option<Sha256Digest>,
     /// Its trend, once there is one.
     pub enriched_trend_id: Option<Uuid>,
-    /// W3C trace context it began with.
+    /// W3C trace context: the one it began with, or of the last that happened before it stood still.
     pub traceparent: Option<String>,
     /// How long until its job is due, by PostgreSQL's clock; zero where it is due.
     pub due_in: Duration,

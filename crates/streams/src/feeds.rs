@@ -39,7 +39,8 @@ impl Tail {
         let tailed: Vec<Tailed> = entries
             .map(|entry| {
                 let field = |name: &str| entry.get::<String>(name).unwrap_or_default();
-                Tailed { tenant: field("tenant"), event: field("event"), id: entry.id.clone() }
+                let (tenant, fleet) = (field("tenant"), field(crate::FLEET_FIELD));
+                Tailed { tenant, fleet, event: field("event"), id: entry.id.clone() }
             })
             .collect();
         if let Some(last) = tailed.last() {
@@ -56,6 +57,8 @@ pub struct Tailed {
     pub id: String,
     /// Whose it is.
     pub tenant: String,
+    /// The fleet that told it; empty for what others did.
+    pub fleet: String,
     /// The CloudEvent, JSON.
     pub event: String,
 }

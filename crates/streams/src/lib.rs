@@ -10,6 +10,7 @@ mod entry;
 mod error;
 mod feeds;
 mod lane;
+mod marks;
 mod moves;
 mod names;
 mod planner;

@@ -34,6 +34,9 @@ pub const ESCALATIONS_FEED: &str = "judge:escalations";
 /// The capped feed of everything that happens, for outsiders.
 pub const DATASET_EVENTS: &str = "dataset:events";
 
+/// The list of publications that were confirmed last.
+pub(crate) const CONFIRMED: &str = "publications:confirmed";
+
 /// The place of a worker type in the flow; `None` for a type without a stream.
 #[must_use]
 pub fn order_of(worker: &str) -> Option<usize> {

@@ -27,9 +27,15 @@ impl Worker {
     /// Starts `tidemill-<name>` against the servers of a test.
     #[must_use]
     pub fn start(servers: &Servers, name: &str, start: &Start<'_>) -> Self {
+        Self::start_program(servers, name, &binary(name), start)
+    }
+
+    /// Starts a process of another build.
+    #[must_use]
+    pub fn start_program(servers: &Servers, name: &str, program: &Path, start: &Start<'_>) -> Self {
         let log = servers.folder().join(format!("{name}-{}.log", uuid::Uuid::now_v7()));
         let file = std::fs::File::create(&log).expect("a log file");
-        let process = spawn_supervised(&binary(name).display().to_string(), |command| {
+        let process = spawn_supervised(&program.display().to_string(), |command| {
             command.current_dir(servers.folder()).stdin(std::process::Stdio::null());
             command.stdout(file.try_clone().expect("a log file")).stderr(file);
             command.args(["--redis-url", &servers.redis_url(), "--database-url", servers.database_url()]);

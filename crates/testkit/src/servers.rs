@@ -40,6 +40,13 @@ pub struct Servers {
 impl Servers {
     /// A Redis of its own and a fresh database of the shared PostgreSQL.
     pub async fn start() -> Self {
+        let servers = Self::start_empty().await;
+        servers.record().await.migrate().await.expect("the schema");
+        servers
+    }
+
+    /// The same, without the schema.
+    pub async fn start_empty() -> Self {
         let (_, postgres) = SHARED
             .get_or_init(|| async {
                 let folder = tempfile::tempdir().expect("a temporary folder");
@@ -58,8 +65,22 @@ impl Servers {
         let postgres = postgres(folder.path()).await;
         let url = postgres.url();
         let mut servers = Self::with(Some(postgres), url).await;
+        servers.record().await.migrate().await.expect("the schema");
         servers._postgres_folder = Some(folder);
         servers
+    }
+
+    /// Goes on with a record that was put back from a dump, on the same PostgreSQL or, where `elsewhere`, on another one.
+    pub async fn put_back(&mut self, dump: &Path, elsewhere: bool) {
+        const NAME: &str = "put_back";
+        if elsewhere {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            self.postgres = Some(postgres(folder.path()).await);
+            self._postgres_folder = Some(folder);
+        }
+        let postgres = self.postgres.as_ref().expect("a PostgreSQL of the test's own");
+        postgres.put_back(NAME, dump).expect("the dump");
+        self.database_url = postgres.url_of(NAME);
     }
 
     async fn with(postgres: Option<PrivatePostgres>, database_url: String) -> Self {
@@ -72,10 +93,7 @@ impl Servers {
         .await
         .expect("a private Redis");
         let redis_url = redis.url();
-        let servers =
-            Self { redis, postgres, ports: None, redis_url, database_url, folder, _postgres_folder: None };
-        servers.record().await.migrate().await.expect("the schema");
-        servers
+        Self { redis, postgres, ports: None, redis_url, database_url, folder, _postgres_folder: None }
     }
 
     /// The URL of the Redis.

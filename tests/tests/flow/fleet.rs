@@ -84,6 +84,21 @@ impl Fleet {
         self.workers.iter().filter(|(of, _)| *of == name).map(|(_, worker)| worker.log()).collect()
     }
 
+    /// Stops every process and waits for its end.
+    pub(crate) async fn stop(&mut self) {
+        for (_, worker) in &mut self.workers {
+            worker.signal(Signal::SIGTERM);
+        }
+        for (name, worker) in &mut self.workers {
+            assert!(
+                worker.wait(END).await.is_some_and(|status| status.success()),
+                "{name}: {}",
+                worker.log()
+            );
+        }
+        self.workers.clear();
+    }
+
     /// Adds events straight to the ingest stream, as an upstream that speaks Redis does.
     pub(crate) async fn add(&self, events: impl IntoIterator<Item = (String, Value)>) {
         for (request_id, payload) in events {
@@ -166,6 +181,15 @@ pub(crate) async fn metrics(worker: &Worker) -> String {
     });
     let url = format!("http://{}/metrics", started.expect("it tells its admin address"));
     reqwest::get(url).await.unwrap().text().await.unwrap()
+}
+
+/// Whatever a test is about: what it told outsiders fits the documentation.
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if !std::thread::panicking() && self.workers.iter().any(|(name, _)| *name == "planner") {
+            crate::told::assert_all_documented(&self.servers.redis_url());
+        }
+    }
 }
 
 /// An ordinary text, another one for each number.

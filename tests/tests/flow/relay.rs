@@ -8,8 +8,7 @@ use testkit::eventually;
 
 use crate::door::{ALL, Desk};
 use crate::fleet::{Fleet, event};
-
-const DOCUMENTATION: &str = include_str!("../../../docs/events.md");
+use crate::told::assert_documented;
 
 /// Reads events until `enough` says so.
 async fn read(
@@ -51,13 +50,9 @@ async fn every_link_of_every_chain_is_told_and_fits_the_documentation() {
     })
     .await;
 
-    let schema = DOCUMENTATION.rsplit_once("```json").unwrap().1.split_once("```").unwrap().0;
-    let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
     let mut told = BTreeSet::new();
     for (_, event) in &seen {
-        assert!(schema.is_valid(event), "{event}");
-        let kind = event["type"].as_str().unwrap();
-        assert!(DOCUMENTATION.contains(&format!("`{kind}`")), "{kind} is not documented");
+        assert_documented(event);
         assert_eq!(event["source"], "/tidemill/default", "nothing of another tenant");
         told.insert(event["id"].as_str().unwrap().to_owned());
     }
@@ -91,7 +86,7 @@ async fn a_killed_planner_may_repeat_events_and_loses_none() {
 }
 
 /// Ids of the events on the stream.
-async fn told(fleet: &Fleet) -> BTreeSet<String> {
+pub(crate) async fn told(fleet: &Fleet) -> BTreeSet<String> {
     let mut tail = fleet.streams.tail("dataset:events", "0-0").await.unwrap();
     let page = tail.next(10_000).await.unwrap();
     page.iter()

@@ -5,5 +5,8 @@
 #[path = "../flow/fleet.rs"]
 #[expect(dead_code, reason = "what only the tests of the flow use")]
 mod fleet;
+#[path = "../flow/told.rs"]
+mod told;
+mod upgrade;
 mod weaviate;
 mod wordpress;

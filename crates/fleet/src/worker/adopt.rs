@@ -11,7 +11,7 @@ use record::{Admission, Intent, LoadedRun, NewRun};
 use super::held::Entry;
 use super::intake::{Stopped, bury, persist};
 use super::{Engine, execute};
-use crate::Handler;
+use crate::{Handler, spans};
 
 /// The worker type that adopts: the first of the stream table, which reads the ingest stream.
 pub(crate) fn adopts(worker: &str) -> bool {
@@ -79,7 +79,15 @@ async fn begin<H: Handler>(engine: &Arc<Engine<H>>, entry: Entry, arrival: Arriv
         return bury(engine, entry, reason).await;
     }
     let partition = engine.lanes[entry.lane].partition();
-    let new = arrival.into_run(intent, &workflow, partition);
+    let about = spans::About {
+        name: "adopt",
+        run_id: None,
+        step: workflow.first_step(),
+        attempt: 0,
+        planner_intent: &intent.purpose,
+    };
+    let traceparent = spans::arrive(&about, arrival.traceparent.as_deref());
+    let new = arrival.into_run(intent, &workflow, partition, traceparent);
     match Admission::draw_up(new, &engine.process.actor) {
         Ok(admission) => {
             let run = run_to_be(&admission);
@@ -123,14 +131,14 @@ impl Arrival {
         (self.tenant.clone(), self.event.source.as_str().to_owned(), self.request_id.clone())
     }
 
-    fn into_run(self, intent: Intent, workflow: &Workflow, partition: u16) -> NewRun {
+    fn into_run(self, intent: Intent, workflow: &Workflow, partition: u16, traceparent: String) -> NewRun {
         NewRun {
             event: self.event,
             tenant: self.tenant,
             intent,
             first_step: workflow.first_step().to_owned(),
             partition,
-            traceparent: self.traceparent,
+            traceparent: Some(traceparent),
             received_at: Utc::now(),
         }
     }

@@ -47,6 +47,10 @@ pub(crate) async fn carry_out<H: Handler>(
             crate::failpoint::reach("sent");
             perform(engine, work, job, report, effect, row, started + deadline).await;
         }
+        Ok(Claimed::Restored(row)) => {
+            crate::failpoint::reach("sent");
+            ask(engine, work, job, report, effect, row).await;
+        }
         Ok(Claimed::Earlier(row)) => found(engine, work, job, report, effect, row).await,
         Ok(Claimed::Stale) => intake::delete(engine, work.entry, "stale_claim"),
         Ok(Claimed::NotApproved) => {
@@ -128,8 +132,9 @@ fn is_withdrawn(row: &Publication) -> bool {
     row.revocation.as_ref().is_some_and(|asked| asked.state != RevocationState::Refused)
 }
 
-/// The sender of an overdue row is gone. A resend is right where a person ordered it, or where the outlet says that
-/// it has nothing and would itself refuse a second copy.
+/// The sender of an overdue row is gone, or the record was put back from a backup since. A resend is right where a person
+/// ordered it, or where the outlet says that it has nothing and would itself refuse a second copy. Since a restore nothing
+/// is under way that the outlet could still receive: then its word is enough.
 async fn ask<H: Handler>(
     engine: &Arc<Engine<H>>,
     work: Work,
@@ -147,12 +152,16 @@ async fn ask<H: Handler>(
             return postpone(engine, work, failure.reason, MARGIN);
         }
         Ok(Known::Repeatable) => true,
-        Ok(Known::Absent) => effect.deduplicates || row.resend,
+        Ok(Known::Absent) => effect.deduplicates || row.resend || row.restored,
         Ok(Known::CannotTell) | Err(_) => row.resend,
     };
     if !resend {
-        let reason =
-            format!("nobody saw its sending end, and {} cannot say whether it has it", effect.outlet);
+        let outlet = &effect.outlet;
+        let reason = if row.restored {
+            format!("the record was put back from a backup, and {outlet} cannot say whether it has it")
+        } else {
+            format!("nobody saw its sending end, and {outlet} cannot say whether it has it")
+        };
         return settle(engine, work, report, &effect, row, EffectResult::Unknown { reason }).await;
     }
     let deadline = effect.timeout + MARGIN;
@@ -212,6 +221,9 @@ async fn settle<H: Handler>(
     })
     .await;
     crate::failpoint::reach("settled");
+    if seq.is_ok() && state == PublicationState::Confirmed {
+        mark_confirmed(engine, &row).await;
+    }
     let (item, routed) = make();
     let pending = Pending {
         entry: work.entry,
@@ -223,6 +235,13 @@ async fn settle<H: Handler>(
         Err(_) => {}
         Ok(Some(seq)) => engine.leave_all(vec![won(engine, item, pending, seq, routed)]),
         Ok(None) => lost(engine, vec![(item, pending)]).await,
+    }
+}
+
+/// Marks a post that went out, so that a record which lacks it is noticed.
+async fn mark_confirmed<H: Handler>(engine: &Engine<H>, row: &Publication) {
+    if let Err(error) = engine.process.streams.mark_confirmed(&row.publication_id.to_string()).await {
+        tracing::debug!(%error, "a confirmed publication is not marked in Redis");
     }
 }
 

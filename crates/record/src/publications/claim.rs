@@ -27,6 +27,9 @@ pub struct Claim<'a> {
 pub enum Claimed {
     /// The row is `sent` and ours: send now, and finish before the deadline.
     Ours(Publication),
+    /// The row is `sent` and overdue: nothing was sent of it, but the record was put back from a backup, and something may
+    /// have been before. Its outlet is to be asked first.
+    Restored(Publication),
     /// A row of the same key is there already; nobody sends.
     Earlier(Publication),
     /// The run moved on, or ended: nothing was written.
@@ -61,8 +64,12 @@ impl Record {
         let Some(approval) = approval else { return Ok(Claimed::NotApproved) };
         let inserted = sqlx::query(sqlx::AssertSqlSafe(format!(
             "INSERT INTO publications (publication_id, publication_key, outlet, tenant, run_id, approval_id,
-                                       content_sha256, step, seq, state, sent_at, deadline)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'sent', now(), now() + $10 * interval '1 microsecond')
+                                       content_sha256, step, seq, state, sent_at, restored, resend, deadline)
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, 'sent', now(), e.epoch > 1,
+                    -- The event of a run that is new may have come before: where the outlet cannot tell, it is sent.
+                    e.epoch > 1 AND r.epoch >= e.epoch,
+                    CASE WHEN e.epoch > 1 THEN now() ELSE now() + $10 * interval '1 microsecond' END
+             FROM runs r, (SELECT max(epoch) AS epoch FROM epochs) e WHERE r.run_id = $5
              ON CONFLICT DO NOTHING RETURNING {COLUMNS}"
         )))
         .bind(Uuid::now_v7())
@@ -79,7 +86,10 @@ impl Record {
         .await
         .map_err(Error::sql("a claim"))?;
         let claimed = match inserted {
-            Some(row) => Claimed::Ours(read(&row)?),
+            Some(row) => match read(&row)? {
+                row if row.restored => Claimed::Restored(row),
+                row => Claimed::Ours(row),
+            },
             // Another run of the same origin claimed it between our look and our insert.
             None => find(&mut tx, key, claim.outlet).await?.map_or(Claimed::Stale, Claimed::Earlier),
         };
@@ -104,7 +114,7 @@ impl Record {
             return Ok(None);
         }
         let taken = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "UPDATE publications SET deadline = now() + $3 * interval '1 microsecond', resend = false
+            "UPDATE publications SET deadline = now() + $3 * interval '1 microsecond', resend = false, restored = false
              WHERE publication_id = $1 AND state = 'sent' AND deadline = $2 AND deadline <= now()
              RETURNING {COLUMNS}"
         )))

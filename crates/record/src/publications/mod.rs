@@ -87,6 +87,9 @@ pub struct Publication {
     pub resend: bool,
     /// What a person asked to be withdrawn, and what came of it.
     pub revocation: Option<Revocation>,
+    /// Whether nothing was sent since the record was put back from a backup, while something may have been before.
+    #[serde(skip)]
+    pub restored: bool,
 }
 
 /// The key of an effect: the same for every try, retry and re-run of one origin.
@@ -105,7 +108,7 @@ pub fn publication_key(tenant: &str, origin: Uuid, step: &str, effect: &str) -> 
 }
 
 const COLUMNS: &str = "publication_id, publication_key, outlet, tenant, run_id, content_sha256, step, state, reference, \
-                       reason, sent_at, deadline, resend, state = 'sent' AND deadline <= now() AS overdue, \
+                       reason, sent_at, deadline, resend, restored, state = 'sent' AND deadline <= now() AS overdue, \
                        (SELECT to_json(r)::text FROM revocations r \
                         WHERE r.publication_id = publications.publication_id) AS revocation";
 
@@ -192,6 +195,7 @@ fn read(row: &sqlx::postgres::PgRow) -> Result<Publication, Error> {
             .map(serde_json::from_str)
             .transpose()
             .map_err(|e| unreadable(&format!("its revocation: {e}")))?,
+        restored: row.get("restored"),
     })
 }
 
