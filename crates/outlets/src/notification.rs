@@ -36,10 +36,7 @@ impl Address {
 impl Serialize for Address {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Secret::Plain(text) = &self.0 else { return self.0.serialize(serializer) };
-        let shown = reqwest::Url::parse(text).ok().and_then(|url| {
-            let host = url.host_str()?;
-            Some(format!("{}://{host}/…", url.scheme()))
-        });
+        let shown = reqwest::Url::parse(text).map(|url| format!("{}/…", url.origin().ascii_serialization()));
         serializer.serialize_str(shown.as_deref().unwrap_or("…"))
     }
 }
