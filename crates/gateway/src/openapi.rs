@@ -15,7 +15,9 @@ use utoipa_axum::routes;
 
 use crate::App;
 use crate::error::Document;
-use crate::{escalations, events, fleet_view, follow, letters, people, recall, resolve, revoke, runs, triggers};
+use crate::{
+    escalations, events, fleet_view, follow, letters, people, recall, resolve, revoke, runs, triggers,
+};
 
 #[derive(OpenApi)]
 #[openapi(

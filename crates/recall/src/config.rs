@@ -1,6 +1,6 @@
 //! The section `embedding`, which the embedder and the gateway share.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -203,7 +203,11 @@ impl Section {
         let config = WeaviateConfig {
             url: url.clone(),
             class: class.clone(),
-            api_key: fleet::config::secret("embedding.weaviate.api_key", value.as_deref(), api_key_file.as_deref())?,
+            api_key: fleet::config::secret(
+                "embedding.weaviate.api_key",
+                value.as_deref(),
+                api_key_file.as_deref(),
+            )?,
             timeout: *timeout,
         };
         let made = vectors::Weaviate::new(&config);
