@@ -41,6 +41,10 @@ const OWN_FILES: u64 = 300;
 /// The longest request line and headers that are read at all; shorter ones that are too long are told so in words.
 const MOST_HEADERS: usize = 80 << 10;
 
+/// Bytes that the kernel keeps for a client beyond what is on its way. Little, so that a client that reads slowly is seen to
+/// read: with megabytes kept, a third of them must go before more can be written.
+const KEPT: u32 = 64 << 10;
+
 /// The address that a request came from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
@@ -166,8 +170,10 @@ impl Server {
 /// Answers go out at once; a client that vanished, or that reads nothing, is given up by the kernel as well.
 fn prepare(stream: &TcpStream, times: Times) {
     let socket = socket2::SockRef::from(stream);
-    let prepared =
-        socket.set_tcp_nodelay(true).and_then(|()| socket.set_tcp_user_timeout(Some(times.write())));
+    let prepared = socket
+        .set_tcp_nodelay(true)
+        .and_then(|()| socket.set_tcp_notsent_lowat(KEPT))
+        .and_then(|()| socket.set_tcp_user_timeout(Some(times.write())));
     if let Err(error) = prepared {
         tracing::debug!(%error, "a connection could not be prepared");
     }

@@ -152,7 +152,7 @@ async fn ask_for_much(fleet: &Fleet, token: &str) -> TcpStream {
 
 #[tokio::test]
 async fn a_client_that_stops_reading_is_cut_off_and_one_that_reads_slowly_is_not() {
-    let fleet = impatient(&["gateway.write_timeout=1s"]).await;
+    let fleet = impatient(&["gateway.write_timeout=2s"]).await;
     let desk = Desk::of(&fleet, "default", &ALL).await;
     let mut stuck = ask_for_much(&fleet, &desk.token).await;
     let mut slow = ask_for_much(&fleet, &desk.token).await;
