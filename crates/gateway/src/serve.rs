@@ -1,7 +1,8 @@
 //! Serving HTTP with a limit of connections, each with limits of time.
 //!
-//! Where all places are taken, the connection that was idle longest makes room. Where none is idle, a new one waits a
-//! moment and is then told to come back.
+//! Where all places are taken, the connection that has waited longest for a request, or for its headers, makes room: clients
+//! that never finish a request keep nobody out. Where every one has a request, a new one waits a moment and is then told to
+//! come back.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -106,7 +107,7 @@ impl Server {
             return self.hold(stream, peer, place).await;
         }
         if let Ok(waits) = self.waiting.try_acquire() {
-            // Whoever was idle longest makes room.
+            // Whoever has waited longest for a request makes room.
             self.room_wanted.notify_one();
             if let Ok(Ok(place)) = timeout(WAIT, Arc::clone(&self.places).acquire_owned()).await {
                 drop(waits);
