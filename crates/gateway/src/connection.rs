@@ -189,6 +189,8 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        // Whoever is answered has no place to give up: the wish for one goes to another.
+        self.asked_to_go = None;
         let result = self.stream.as_mut().poll_write(cx, bytes);
         self.written(result)
     }
@@ -198,6 +200,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.asked_to_go = None;
         let result = self.stream.as_mut().poll_write_vectored(cx, bytes);
         self.written(result)
     }

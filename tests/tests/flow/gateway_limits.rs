@@ -318,8 +318,8 @@ async fn an_idle_connection_makes_room_and_where_all_have_a_request_the_door_say
     let mut sixth = connect(&fleet).await;
     let answer = String::from_utf8(read_to_end(&mut sixth).await).unwrap();
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 2"), "{answer}");
-    let body = answer.split("\r\n\r\n").nth(1).unwrap();
-    assert_eq!(serde_json::from_str::<serde_json::Value>(body).unwrap()["status"], 503);
+    let problem = answer.split("\r\n\r\n").nth(1).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(problem).unwrap()["status"], 503);
     assert_eq!(
         (cut(&fleet, "room").await, cut(&fleet, "full").await),
         (1, 1),
