@@ -53,8 +53,7 @@ impl Description {
         let Some(content) = described["content"].get(essence) else {
             return fault(&format!("its type `{kind}` is not described"));
         };
-        let body = answer.body?;
-        let Ok(body) = serde_json::from_slice::<Value>(body) else { return fault("it is no JSON") };
+        let Ok(body) = serde_json::from_slice::<Value>(answer.body?) else { return fault("it is no JSON") };
         let schema = self.validator(&content["schema"]);
         let wrong: Vec<String> =
             schema.iter_errors(&body).map(|e| format!("{} at `{}`", e, e.instance_path())).collect();

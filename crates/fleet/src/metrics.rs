@@ -40,7 +40,7 @@ pub struct FiringLabels {
 /// Labels of connections that were not let in, or ended by the gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CutLabels {
-    /// `full`: no place for it; `room`: idle, and its place was wanted; `idle`, `headers`, `write`: out of time.
+    /// `full`: no place for it; `room`: without a request, and its place was wanted; `idle`, `headers`, `write`: out of time.
     pub reason: &'static str,
 }
 

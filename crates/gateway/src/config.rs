@@ -19,7 +19,7 @@ pub struct Section {
     /// What a 429 tells the sender to wait.
     #[serde(with = "fleet::config::duration")]
     pub retry_after: Duration,
-    /// Connections held at once; over this the one that was idle longest makes room.
+    /// Connections held at once; over this the one that has waited longest for a request makes room.
     #[serde(deserialize_with = "fleet::config::positive")]
     pub max_connections: u32,
     /// How long the headers of a request may take, from their first byte.

@@ -92,7 +92,7 @@ pub(crate) struct Connection {
     progress: Progress,
     /// The phase that is waited in, and until when.
     waiting: Option<(Phase, Pin<Box<Sleep>>)>,
-    /// Told when room is wanted: who became idle first is told first.
+    /// Told when room is wanted: who has waited longest for its client is told first.
     room_wanted: Arc<Notify>,
     asked_to_go: Option<Pin<Box<OwnedNotified>>>,
     metrics: Metrics,
@@ -138,23 +138,22 @@ impl Connection {
             self.waiting = Some((phase, Box::pin(sleep(limit))));
         }
         let over = self.waiting.as_mut().is_some_and(|(_, until)| until.as_mut().poll(cx).is_ready());
-        if phase == Phase::Headers {
-            self.asked_to_go = None;
-            if over {
-                self.cut("headers");
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-            return Poll::Pending;
-        }
         let wanted = &self.room_wanted;
         let asked = self.asked_to_go.get_or_insert_with(|| Box::pin(Arc::clone(wanted).notified_owned()));
         let pressed = asked.as_mut().poll(cx).is_ready();
-        if over || pressed {
-            self.cut(if pressed { "room" } else { "idle" });
-            // Nothing read is the end of the connection, as if the client had closed it.
-            return Poll::Ready(Ok(()));
+        if !over && !pressed {
+            return Poll::Pending;
         }
-        Poll::Pending
+        self.cut(match phase {
+            _ if pressed => "room",
+            Phase::Headers => "headers",
+            Phase::Idle | Phase::Busy => "idle",
+        });
+        match phase {
+            Phase::Headers => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            // Nothing read is the end of the connection, as if the client had closed it.
+            Phase::Idle | Phase::Busy => Poll::Ready(Ok(())),
+        }
     }
 
     fn written<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -190,6 +189,8 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        // Whoever is answered has no place to give up: the wish for one goes to another.
+        self.asked_to_go = None;
         let result = self.stream.as_mut().poll_write(cx, bytes);
         self.written(result)
     }
@@ -199,6 +200,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.asked_to_go = None;
         let result = self.stream.as_mut().poll_write_vectored(cx, bytes);
         self.written(result)
     }

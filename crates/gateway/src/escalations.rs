@@ -47,7 +47,7 @@ pub(crate) struct NearTrend {
 }
 
 /// Lists the open escalations, the most pressing first.
-#[utoipa::path(get, operation_id = "list_escalations", path = "/v1/escalations", tag = "people", responses((status = 200, body = Escalations), Always))]
+#[utoipa::path(get, operation_id = "list_escalations", path = "/v1/escalations", tag = "people", responses((status = 200, description = "The open ones", body = Escalations), Always))]
 pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller,
@@ -73,7 +73,7 @@ pub(crate) async fn find(app: &App, caller: &Caller, id: &str) -> Result<Escalat
     path = "/v1/escalations/{id}",
     tag = "people",
     params(("id" = Uuid, Path, description = "The escalation")),
-    responses((status = 200, body = EscalationDetail), Missing, Always),
+    responses((status = 200, description = "The escalation", body = EscalationDetail), Missing, Always),
 )]
 pub(crate) async fn show(
     State(app): State<App>,

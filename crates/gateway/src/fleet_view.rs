@@ -54,7 +54,7 @@ struct Consumer {
 }
 
 /// Shows streams, backlogs, consumers and pauses.
-#[utoipa::path(get, operation_id = "show_fleet", path = "/v1/fleet", tag = "operating", responses((status = 200, body = Fleet), Always))]
+#[utoipa::path(get, operation_id = "show_fleet", path = "/v1/fleet", tag = "operating", responses((status = 200, description = "The fleet", body = Fleet), Always))]
 pub(crate) async fn show(State(app): State<App>, caller: Caller) -> Result<Json<Fleet>, Problem> {
     caller.must("read")?;
     let mut stages = Vec::new();

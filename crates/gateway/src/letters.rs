@@ -124,7 +124,7 @@ impl From<&DeadLetter> for Letter {
     path = "/v1/dead-letters",
     tag = "operating",
     params(Which),
-    responses((status = 200, body = Letters), Always),
+    responses((status = 200, description = "Those that wait", body = Letters), Always),
 )]
 pub(crate) async fn list(
     State(app): State<App>,
@@ -162,7 +162,7 @@ struct RefusedLetter {
     path = "/v1/dead-letters/replay",
     tag = "operating",
     request_body = Which,
-    responses((status = 200, body = ReplayedLetters), Missing, WithBody, Always),
+    responses((status = 200, description = "What was, or with `dry_run` would be, replayed", body = ReplayedLetters), Missing, WithBody, Always),
 )]
 pub(crate) async fn replay(
     State(app): State<App>,

@@ -244,6 +244,10 @@ mod tests {
             assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{name}");
             let statuses: BTreeSet<&str> =
                 operation["responses"].as_object().unwrap().keys().map(String::as_str).collect();
+            for (status, answer) in operation["responses"].as_object().unwrap() {
+                let described = answer["description"].as_str().is_some_and(|text| !text.is_empty());
+                assert!(described && answer["content"].is_object(), "{name}: {status}");
+            }
             let open = operation["security"] == serde_json::json!([{}]);
             assert_eq!(open, name == "GET /openapi.json", "{name}");
             let expected: &[&str] =

@@ -85,7 +85,7 @@ pub(crate) struct Publications {
     path = "/v1/publications",
     tag = "people",
     params(Limit),
-    responses((status = 200, body = Publications), Always),
+    responses((status = 200, description = "The ledger", body = Publications), Always),
 )]
 pub(crate) async fn publications(
     State(app): State<App>,
@@ -110,7 +110,7 @@ pub(crate) struct Incidents {
     path = "/v1/incidents",
     tag = "people",
     params(Limit),
-    responses((status = 200, body = Incidents), Always),
+    responses((status = 200, description = "What was blocked", body = Incidents), Always),
 )]
 pub(crate) async fn incidents(
     State(app): State<App>,
@@ -220,7 +220,7 @@ pub(crate) struct SettledPublication {
     tag = "people",
     params(("id" = Uuid, Path, description = "The publication")),
     request_body = Answer,
-    responses((status = 200, body = SettledPublication), Missing, Conflicting, WithBody, Always),
+    responses((status = 200, description = "It is settled", body = SettledPublication), Missing, Conflicting, WithBody, Always),
 )]
 pub(crate) async fn settle(
     State(app): State<App>,

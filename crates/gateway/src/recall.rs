@@ -67,7 +67,7 @@ struct RecalledTrend {
     path = "/v1/recall",
     tag = "operating",
     params(Question),
-    responses((status = 200, body = Recalled), Always),
+    responses((status = 200, description = "What means much the same", body = Recalled), Always),
 )]
 pub(crate) async fn recall(
     State(app): State<App>,

@@ -113,7 +113,7 @@ pub(crate) struct Resolved {
     tag = "people",
     params(("id" = Uuid, Path, description = "The escalation")),
     request_body = ResolveBody,
-    responses((status = 200, body = Resolved), Missing, Conflicting, WithBody, Always),
+    responses((status = 200, description = "The decision is committed", body = Resolved), Missing, Conflicting, WithBody, Always),
 )]
 pub(crate) async fn resolve(
     State(app): State<App>,
@@ -188,7 +188,7 @@ pub(crate) async fn resolve(
     tag = "people",
     params(("id" = Uuid, Path, description = "The escalation")),
     request_body = ResolveBody,
-    responses((status = 200, body = Resolved), Missing, Conflicting, WithBody, Always),
+    responses((status = 200, description = "The decision is committed", body = Resolved), Missing, Conflicting, WithBody, Always),
 )]
 pub(crate) async fn resolve_unversioned(
     app: State<App>,

@@ -73,7 +73,7 @@ struct Step {
     path = "/v1/runs/{id}",
     tag = "runs",
     params(("id" = Uuid, Path, description = "The run"), Wait),
-    responses((status = 200, body = ShownRun), Missing, Always),
+    responses((status = 200, description = "The run", body = ShownRun), Missing, Always),
 )]
 pub(crate) async fn show(
     State(app): State<App>,
@@ -144,7 +144,7 @@ pub(crate) struct Runs {
 }
 
 /// Lists runs, the newest first.
-#[utoipa::path(get, operation_id = "list_runs", path = "/v1/runs", tag = "runs", params(ListQuery), responses((status = 200, body = Runs), Always))]
+#[utoipa::path(get, operation_id = "list_runs", path = "/v1/runs", tag = "runs", params(ListQuery), responses((status = 200, description = "A page of runs", body = Runs), Always))]
 pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller,
@@ -185,7 +185,7 @@ pub(crate) struct Retried {
     tag = "runs",
     params(("id" = Uuid, Path, description = "The run")),
     request_body = RetryBody,
-    responses((status = 200, body = Retried), Missing, Conflicting, WithBody, Always),
+    responses((status = 200, description = "It goes on", body = Retried), Missing, Conflicting, WithBody, Always),
 )]
 pub(crate) async fn retry(
     State(app): State<App>,
@@ -225,7 +225,7 @@ pub(crate) struct CancelledRun {
     tag = "runs",
     params(("id" = Uuid, Path, description = "The run")),
     request_body = Option<CancelBody>,
-    responses((status = 200, body = CancelledRun), Missing, Conflicting, WithBody, Always),
+    responses((status = 200, description = "It ended", body = CancelledRun), Missing, Conflicting, WithBody, Always),
 )]
 pub(crate) async fn cancel(
     State(app): State<App>,

@@ -1,7 +1,8 @@
 //! Serving HTTP with a limit of connections, each with limits of time.
 //!
-//! Where all places are taken, the connection that was idle longest makes room. Where none is idle, a new one waits a
-//! moment and is then told to come back.
+//! Where all places are taken, the connection that has waited longest for a request, or for its headers, makes room: clients
+//! that never finish a request keep nobody out. Where every one has a request, a new one waits a moment and is then told to
+//! come back.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -40,6 +41,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const OWN_FILES: u64 = 300;
 /// The longest request line and headers that are read at all; shorter ones that are too long are told so in words.
 const MOST_HEADERS: usize = 80 << 10;
+
+/// Bytes that the kernel keeps for a client beyond what is on its way. Little, so that a client that reads slowly is seen to
+/// read: with megabytes kept, a third of them must go before more can be written.
+const KEPT: u32 = 64 << 10;
 
 /// The address that a request came from.
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +107,7 @@ impl Server {
             return self.hold(stream, peer, place).await;
         }
         if let Ok(waits) = self.waiting.try_acquire() {
-            // Whoever was idle longest makes room.
+            // Whoever has waited longest for a request makes room.
             self.room_wanted.notify_one();
             if let Ok(Ok(place)) = timeout(WAIT, Arc::clone(&self.places).acquire_owned()).await {
                 drop(waits);
@@ -166,8 +171,10 @@ impl Server {
 /// Answers go out at once; a client that vanished, or that reads nothing, is given up by the kernel as well.
 fn prepare(stream: &TcpStream, times: Times) {
     let socket = socket2::SockRef::from(stream);
-    let prepared =
-        socket.set_tcp_nodelay(true).and_then(|()| socket.set_tcp_user_timeout(Some(times.write())));
+    let prepared = socket
+        .set_tcp_nodelay(true)
+        .and_then(|()| socket.set_tcp_notsent_lowat(KEPT))
+        .and_then(|()| socket.set_tcp_user_timeout(Some(times.write())));
     if let Err(error) = prepared {
         tracing::debug!(%error, "a connection could not be prepared");
     }

@@ -46,6 +46,13 @@ async fn ask(stream: &mut TcpStream) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
 }
 
+/// The head of a request that brings one event.
+fn post(token: &str, length: usize) -> String {
+    format!(
+        "POST /v1/events HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n"
+    )
+}
+
 /// Reads until the connection ends, well or badly.
 async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut read = Vec::new();
@@ -91,6 +98,22 @@ async fn headers_that_come_byte_by_byte_end_in_time_and_hold_nobody_up() {
     let held = tokio::time::timeout(END, slow.join_all()).await.expect("every slow client is cut off");
     assert!(held.iter().all(|held| *held >= Duration::from_millis(1900)), "none before its time: {held:?}");
     assert_eq!(cut(&fleet, "headers").await, SLOW as u64);
+}
+
+#[tokio::test]
+async fn more_clients_that_never_finish_than_there_are_places_keep_nobody_out() {
+    let fleet = impatient(&["gateway.max_connections=50", "gateway.header_timeout=1m"]).await;
+    let mut slow = Vec::new();
+    for _ in 0..200 {
+        let mut stream = connect(&fleet).await;
+        stream.write_all(b"GET /nowhere HTTP/1.1\r\nx-filler: ").await.ok();
+        slow.push(stream);
+    }
+    for _ in 0..20 {
+        let mut stream = connect(&fleet).await;
+        assert!(ask(&mut stream).await.unwrap().starts_with("HTTP/1.1 404 "));
+    }
+    assert!(cut(&fleet, "room").await >= 150, "the slow ones made room");
 }
 
 #[tokio::test]
@@ -152,7 +175,7 @@ async fn ask_for_much(fleet: &Fleet, token: &str) -> TcpStream {
 
 #[tokio::test]
 async fn a_client_that_stops_reading_is_cut_off_and_one_that_reads_slowly_is_not() {
-    let fleet = impatient(&["gateway.write_timeout=1s"]).await;
+    let fleet = impatient(&["gateway.write_timeout=2s"]).await;
     let desk = Desk::of(&fleet, "default", &ALL).await;
     let mut stuck = ask_for_much(&fleet, &desk.token).await;
     let mut slow = ask_for_much(&fleet, &desk.token).await;
@@ -269,8 +292,9 @@ async fn a_connection_in_use_is_kept_and_an_idle_one_ends() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_makes_room_and_where_none_is_idle_the_door_says_so() {
+async fn an_idle_connection_makes_room_and_where_all_have_a_request_the_door_says_so() {
     let fleet = impatient(&["gateway.max_connections=4", "gateway.idle_timeout=1m"]).await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
     let mut held = Vec::new();
     for _ in 0..4 {
         let mut stream = connect(&fleet).await;
@@ -286,23 +310,25 @@ async fn an_idle_connection_makes_room_and_where_none_is_idle_the_door_says_so()
         }
     }
     assert_eq!(begun.len(), 4, "one of the idle ones made room");
+    let body = json!({ "source": "s", "payload": event(1).1 }).to_string();
     for stream in &mut begun {
-        stream.write_all(b"GET /nowhere HTTP/1.1\r\n").await.unwrap();
+        stream.write_all(post(&desk.token, body.len()).as_bytes()).await.unwrap();
+        stream.write_all(&body.as_bytes()[..20]).await.unwrap();
     }
     let mut sixth = connect(&fleet).await;
     let answer = String::from_utf8(read_to_end(&mut sixth).await).unwrap();
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 2"), "{answer}");
-    let body = answer.split("\r\n\r\n").nth(1).unwrap();
-    assert_eq!(serde_json::from_str::<serde_json::Value>(body).unwrap()["status"], 503);
+    let problem = answer.split("\r\n\r\n").nth(1).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(problem).unwrap()["status"], 503);
     assert_eq!(
         (cut(&fleet, "room").await, cut(&fleet, "full").await),
         (1, 1),
         "the admin port answers meanwhile"
     );
-    begun[2].write_all(b"host: gateway\r\n\r\n").await.unwrap();
+    begun[2].write_all(&body.as_bytes()[20..]).await.unwrap();
     let mut first = [0; 13];
     begun[2].read_exact(&mut first).await.unwrap();
-    assert_eq!(&first, b"HTTP/1.1 404 ", "those inside are none the worse");
+    assert_eq!(&first, b"HTTP/1.1 202 ", "those inside are none the worse");
 }
 
 #[tokio::test]
@@ -367,11 +393,7 @@ async fn a_gateway_told_to_stop_hears_a_request_out_and_waits_for_no_idle_client
     }
     let body = json!({ "source": "s", "payload": event(1).1 }).to_string();
     let (first, rest) = body.split_at(20);
-    let head = format!(
-        "POST /v1/events HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n{first}",
-        desk.token,
-        body.len()
-    );
+    let head = post(&desk.token, body.len()) + first;
     let mut half = connect(&fleet).await;
     half.write_all(head.as_bytes()).await.unwrap();
     eventually("it has all of them", async || metric(&fleet, "tidemill_connections").await >= 21).await;
