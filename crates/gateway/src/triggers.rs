@@ -68,7 +68,7 @@ pub(crate) struct Fire {
 }
 
 /// Lists the tenant's triggers.
-#[utoipa::path(get, operation_id = "list_triggers", path = "/v1/triggers", tag = "triggers", responses((status = 200, body = Triggers), Always))]
+#[utoipa::path(get, operation_id = "list_triggers", path = "/v1/triggers", tag = "triggers", responses((status = 200, description = "The tenant's triggers", body = Triggers), Always))]
 pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Triggers>, Problem> {
     caller.must("read")?;
     let own = |trigger: &Trigger| trigger.active && trigger.tenant == caller.tenant();
@@ -88,7 +88,7 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<
     path = "/v1/firings",
     tag = "triggers",
     params(Which),
-    responses((status = 200, body = Firings), Always),
+    responses((status = 200, description = "Firings, the newest first", body = Firings), Always),
 )]
 pub(crate) async fn firings(
     State(app): State<App>,

@@ -48,10 +48,10 @@ fn feed(fleet: &Fleet) -> String {
     std::fs::read_to_string(fleet.servers.folder().join("published/feed.atom")).unwrap()
 }
 
-fn told(desk: &Desk, fleet: &Fleet, arguments: &[&str]) -> String {
-    let mut command = std::process::Command::new(binary("tidemill"));
+async fn told(desk: &Desk, fleet: &Fleet, arguments: &[&str]) -> String {
+    let mut command = tokio::process::Command::new(binary("tidemill"));
     let output = command.args(arguments).args(desk.flags()).current_dir(fleet.servers.folder()).output();
-    let output = output.unwrap();
+    let output = output.await.unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     said
@@ -63,14 +63,14 @@ async fn a_revoked_post_leaves_folder_and_feed_and_is_never_posted_again() {
     let row = ledger(&desk).await[0].clone();
     let (id, run) = (row["publication_id"].as_str().unwrap(), row["run_id"].as_str().unwrap());
     assert_eq!(feed(&fleet).matches("<entry>").count(), 2);
-    told(&desk, &fleet, &["publications", "revoke", id, "--note", "the bridge is closed"]);
+    told(&desk, &fleet, &["publications", "revoke", id, "--note", "the bridge is closed"]).await;
     let row = revocation(&desk, "revoked").await;
     assert_eq!(row["state"], "confirmed", "the ledger tells what went out: {row}");
     assert_eq!(row["revocation"]["requested_by"], "default desk");
     assert_eq!((fleet.posts(), feed(&fleet).matches("<entry>").count()), (1, 1));
-    let why = told(&desk, &fleet, &["why", run]);
+    let why = told(&desk, &fleet, &["why", run]).await;
     assert!(why.contains("revoked, asked for by default desk (the bridge is closed)"), "{why}");
-    assert!(told(&desk, &fleet, &["publications", "list"]).contains("revoked, asked for"));
+    assert!(told(&desk, &fleet, &["publications", "list"]).await.contains("revoked, asked for"));
     let links = desk.get(&format!("/v1/runs/{run}")).await.1["provenance"].clone();
     let kinds: Vec<&str> =
         links.as_array().unwrap().iter().filter_map(|link| link["entry"]["what"].as_str()).collect();
