@@ -4,6 +4,9 @@ use jsonschema::Validator;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::{Value, json};
 
+/// Characters that a fault tells of an answer, and of what is wrong with it.
+const TOLD: usize = 500;
+
 /// What `/openapi.json` says, with every object closed: a field that it does not name is a fault.
 #[derive(Debug)]
 pub(crate) struct Description(Value);
@@ -35,10 +38,9 @@ impl Description {
     pub(crate) fn fault(&self, answer: &Answer<'_>) -> Option<String> {
         let fault = |what: &str| {
             let Answer { method, path, status, body, .. } = answer;
-            Some(format!(
-                "{method} {path}: {status}: {what}: {}",
-                String::from_utf8_lossy(body.unwrap_or_default())
-            ))
+            let body = String::from_utf8_lossy(body.unwrap_or_default());
+            let [what, body] = [what, &body].map(|text| text.chars().take(TOLD).collect::<String>());
+            Some(format!("{method} {path}: {status}: {what}: {body}"))
         };
         let Some(described) = self.answer(answer) else {
             return fault("this status is not described");

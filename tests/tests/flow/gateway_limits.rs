@@ -312,8 +312,11 @@ async fn an_idle_connection_makes_room_and_where_all_have_a_request_the_door_say
     assert_eq!(begun.len(), 4, "one of the idle ones made room");
     let body = json!({ "source": "s", "payload": event(1).1 }).to_string();
     for stream in &mut begun {
-        stream.write_all(post(&desk.token, body.len()).as_bytes()).await.unwrap();
-        stream.write_all(&body.as_bytes()[..20]).await.unwrap();
+        let head = post(&desk.token, body.len()).replacen("host:", "expect: 100-continue\r\nhost:", 1);
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut told = [0; 25];
+        stream.read_exact(&mut told).await.unwrap();
+        assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n", "the gateway waits for its body");
     }
     let mut sixth = connect(&fleet).await;
     let answer = String::from_utf8(read_to_end(&mut sixth).await).unwrap();
@@ -325,7 +328,7 @@ async fn an_idle_connection_makes_room_and_where_all_have_a_request_the_door_say
         (1, 1),
         "the admin port answers meanwhile"
     );
-    begun[2].write_all(&body.as_bytes()[20..]).await.unwrap();
+    begun[2].write_all(body.as_bytes()).await.unwrap();
     let mut first = [0; 13];
     begun[2].read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 202 ", "those inside are none the worse");
