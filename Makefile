@@ -58,7 +58,7 @@ test: lint ## every check and every test
 	cargo build --locked --workspace --bins
 	@[ -d $(MODEL) ] || export TIDEMILL_WITHOUT_MODEL=1; set -x; cargo test --locked --workspace
 
-test-services: setup ## tests on servers of others: WordPress, and Weaviate, which is built once
+test-services: setup ## tests on a real WordPress and Weaviate, and beside the release before
 	@scripts/setup-services.sh
 	cargo build --locked --workspace --bins
-	cargo test --locked -p tidemill-tests --features services --test services
+	cargo test --locked --workspace --features tidemill-tests/services --test services

@@ -32,6 +32,9 @@ pub(crate) async fn run(top: Top) -> Result<(), Fault> {
             shown.add_row(stage.cells());
         }
         println!("{shown}\n{}", fleet.runs());
+        for line in fleet.pauses().into_iter().chain(fleet.breakers()) {
+            println!("{line}");
+        }
         return Ok(());
     }
     let mut terminal = ratatui::init();
@@ -114,11 +117,20 @@ impl View {
         format!("Runs: {}", if told.is_empty() { "none".to_owned() } else { told.join(", ") })
     }
 
-    fn pauses(&self) -> String {
+    fn pauses(&self) -> Option<String> {
         let told: Vec<String> = list(&self.seen["pauses"])
             .map(|pause| format!("{} {}", table::plain(&pause["kind"]), table::plain(&pause["name"])))
             .collect();
-        if told.is_empty() { String::new() } else { format!("Paused: {}", told.join(", ")) }
+        if told.is_empty() { None } else { Some(format!("Paused: {}", told.join(", "))) }
+    }
+
+    /// What is out, a line each.
+    fn breakers(&self) -> impl Iterator<Item = String> {
+        list(&self.seen["breakers"]).map(|breaker| {
+            let told = |name: &str| table::plain(&breaker[name]);
+            let reason = table::short(&told("reason"), 80);
+            format!("Out since {}: {} {}: {reason}", told("opened_at"), told("kind"), told("name"))
+        })
     }
 }
 
@@ -154,10 +166,8 @@ fn draw(frame: &mut Frame<'_>, view: &View) {
         .block(Block::bordered().title(" tidemill top "));
     frame.render_widget(table, stages);
     let mut lines = vec![Line::from(view.runs())];
-    let pauses = view.pauses();
-    if !pauses.is_empty() {
-        lines.push(Line::from(pauses).yellow());
-    }
+    lines.extend(view.pauses().map(|line| Line::from(line).yellow()));
+    lines.extend(view.breakers().map(|line| Line::from(line).red()));
     if let Some(trouble) = &view.trouble {
         lines.push(Line::from(trouble.as_str()).red());
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use record::Pause;
+use record::{OpenBreaker, Pause};
 use serde::Serialize;
 use streams::WorkStream;
 use utoipa::ToSchema;
@@ -22,6 +22,8 @@ pub(crate) struct Fleet {
     runs: BTreeMap<String, i64>,
     /// What people paused.
     pauses: Vec<Pause>,
+    /// What is out, as far as live processes say so.
+    breakers: Vec<OpenBreaker>,
 }
 
 /// The stream of a worker type.
@@ -53,7 +55,7 @@ struct Consumer {
     partition: u16,
 }
 
-/// Shows streams, backlogs, consumers and pauses.
+/// Shows streams, backlogs, consumers, pauses and what is out.
 #[utoipa::path(get, operation_id = "show_fleet", path = "/v1/fleet", tag = "operating", responses((status = 200, description = "The fleet", body = Fleet), Always))]
 pub(crate) async fn show(State(app): State<App>, caller: Caller) -> Result<Json<Fleet>, Problem> {
     caller.must("read")?;
@@ -66,6 +68,7 @@ pub(crate) async fn show(State(app): State<App>, caller: Caller) -> Result<Json<
         streams: stages,
         runs: record.run_counts(Some(caller.tenant())).await?.into_iter().collect(),
         pauses: record.pauses().await?,
+        breakers: record.open_breakers().await?,
     }))
 }
 

@@ -31,7 +31,8 @@ impl BreakerKind {
 }
 
 /// A breaker that is open somewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OpenBreaker {
     /// `stage` or `outlet`.
     pub kind: String,

@@ -10,9 +10,9 @@ use testkit::{Servers, eventually};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
-use crate::fleet::metrics;
-use crate::fleet::{END, Fleet, event};
-use crate::operators::tidemill;
+use crate::door::Desk;
+use crate::fleet::{END, Fleet, event, metrics};
+use crate::operators::{at_the_desk, tidemill};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// A title that means to break templates and to call everybody.
@@ -218,6 +218,10 @@ async fn an_outlet_that_is_out_is_told_once_however_many_publishers_find_it_so()
     eventually("it shows as open", async || fleet.record.open_breakers().await.unwrap().len() == 1).await;
     let (_, said) = tidemill(&fleet, &["doctor", "--json"]).await;
     assert!(said.contains("outlet hook is out"), "{said}");
+    fleet.start("gateway").await;
+    let reader = Desk::of(&fleet, "default", &["read"]).await;
+    let (_, said) = at_the_desk(&reader, &["top", "--once"]).await;
+    assert!(said.contains(": outlet hook: "), "{said}");
     // Whatever comes behind it was told after all that was noticed before it.
     fleet
         .record

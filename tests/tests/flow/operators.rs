@@ -137,7 +137,7 @@ async fn recall_finds_what_was_embedded_for_its_tenant_alone() {
 }
 
 /// Runs a command of the CLI against the fleet's gateway.
-async fn at_the_desk(desk: &Desk, arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) async fn at_the_desk(desk: &Desk, arguments: &[&str]) -> (Option<i32>, String) {
     let run = Command::new(binary("tidemill")).args(arguments).args(desk.flags()).output();
     let Output { status, stdout, stderr } = run.await.unwrap();
     (status.code(), [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat())
