@@ -28,7 +28,13 @@ pub(crate) async fn run(prune: Prune) -> Result<(), Fault> {
         }
         gone += batch;
     }
-    gone.events += record.prune_outside(age).await?;
+    loop {
+        let (touched, events) = record.prune_outside(age, BATCH).await?;
+        gone.events += events;
+        if touched == 0 {
+            break;
+        }
+    }
     println!("Gone: {}. Publications, approvals and dedup keys stay.", told(&gone));
     match weaviate {
         Some(weaviate) => vector_store::remove_pruned(&record, &weaviate).await,

@@ -139,8 +139,10 @@ pub(crate) async fn fire(
         Some(id) => model::checked_name("request_id", &id).map(str::to_owned),
         None => Ok(Uuid::now_v7().to_string()),
     };
+    let request_id = request_id.map_err(|e| Problem::bad_request(e.to_string()))?;
     let firing = NewFiring {
-        request_id: request_id.map_err(|e| Problem::bad_request(e.to_string()))?,
+        origin: request_id.clone(),
+        request_id,
         tenant: caller.tenant().to_owned(),
         trigger: name,
         kind: FiringKind::Manual,

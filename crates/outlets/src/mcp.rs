@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -33,6 +34,8 @@ use crate::{Outlet, Post, http, irrevocable};
 const LONGEST_SESSION: u64 = 4 << 20;
 /// Characters of a server's words that are kept.
 const EXCERPT: usize = 300;
+/// Variables that a program is given beside its own `environment`.
+const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TMPDIR", "TZ"];
 /// Pages of a server's list of tools that are read.
 const TOOL_PAGES: usize = 20;
 
@@ -43,7 +46,7 @@ pub struct McpConfig {
     /// A program that speaks MCP over its standard input and output, with its arguments.
     #[serde(default)]
     pub command: Vec<String>,
-    /// Environment of that program.
+    /// Environment of that program, beside PATH, HOME, LANG, TMPDIR and TZ.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
     /// The address of a server that speaks streamable HTTP, instead of a program.
@@ -68,6 +71,8 @@ pub struct Mcp {
     token: Option<String>,
     arguments: Vec<(String, Template)>,
     client: reqwest::Client,
+    /// How long the server may take before the call.
+    greeting: Duration,
 }
 
 /// A session, and the program that it is with.
@@ -77,11 +82,11 @@ struct Session {
 }
 
 impl Mcp {
-    /// Starts nothing yet.
+    /// Starts nothing yet. Of `timeout`, which a whole post may take, half is for what comes before the call.
     ///
     /// # Errors
     /// Permanent: neither a command nor an address, or both; a template that cannot be read.
-    pub fn new(config: McpConfig) -> Result<Self, Failure> {
+    pub fn new(config: McpConfig, timeout: Duration) -> Result<Self, Failure> {
         if config.command.is_empty() == config.url.is_none() {
             return Err(Failure::permanent("give either `command` or `url`"));
         }
@@ -94,7 +99,7 @@ impl Mcp {
                 Template::parse(source).map(|template| (name.clone(), template)).map_err(wrong)
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { token: config.token.read()?, arguments, client: http::client()?, config })
+        Ok(Self { token: config.token.read()?, arguments, client: http::client()?, greeting: timeout / 2, config })
     }
 
     /// The arguments of a call. What renders to JSON other than a string is that JSON.
@@ -128,6 +133,9 @@ impl Mcp {
         };
         let mut child = Command::new(program)
             .args(arguments)
+            // The fleet's own variables may hold secrets, and are none of the program's business.
+            .env_clear()
+            .envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             .envs(&self.config.environment)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -190,7 +198,10 @@ impl Outlet for Mcp {
 
     fn deliver<'a>(&'a self, post: &'a Post<'a>) -> BoxFuture<'a, EffectResult> {
         async move {
-            let (session, call) = match self.prepare(post).await {
+            // Before the call nothing can have happened: a server that is silent then is out, and no post is unknown.
+            let prepared = tokio::time::timeout(self.greeting, self.prepare(post)).await;
+            let silent = || Failure::unavailable(format!("the server did not answer within {:?}", self.greeting));
+            let (session, call) = match prepared.unwrap_or_else(|_| Err(silent())) {
                 Ok(prepared) => prepared,
                 Err(failure) => return EffectResult::NotSent(failure),
             };

@@ -57,7 +57,7 @@ fn mcp(more: &Value) -> Mcp {
         "arguments": { "key": "{{ key }}", "title": "{{ title }}", "tags": "{{ tags | tojson }}" },
     });
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    Mcp::new(serde_json::from_value::<McpConfig>(config).unwrap()).unwrap()
+    Mcp::new(serde_json::from_value::<McpConfig>(config).unwrap(), Duration::from_secs(20)).unwrap()
 }
 
 fn said(text: &str, is_error: bool) -> Value {
@@ -97,6 +97,22 @@ async fn errors_are_refusals_and_a_missing_tool_is_permanent() {
         panic!("nobody listens")
     };
     assert_eq!(failure.class, RetryClass::Unavailable);
+}
+
+#[tokio::test]
+async fn a_program_that_is_silent_before_the_call_is_out_and_sees_nothing_of_the_fleet() {
+    let config = json!({ "tool": "t", "arguments": {}, "command": ["sh", "-c", "exec sleep 30"] });
+    let silent = Mcp::new(serde_json::from_value(config).unwrap(), Duration::from_millis(600)).unwrap();
+    let result = silent.deliver(&post(&content())).await;
+    assert!(matches!(&result, EffectResult::NotSent(failure) if failure.class == model::RetryClass::Unavailable));
+    let folder = tempfile::tempdir().unwrap();
+    let seen = folder.path().join("seen");
+    let script = format!("env > {}; exit 1", seen.display());
+    let curious = mcp(&json!({ "command": ["sh", "-c", script], "environment": { "OWN": "yes" } }));
+    assert!(matches!(curious.deliver(&post(&content())).await, EffectResult::NotSent(_)));
+    let seen = std::fs::read_to_string(seen).unwrap();
+    assert!(seen.contains("OWN=yes") && seen.contains("PATH="), "{seen}");
+    assert!(!seen.contains("CARGO"), "{seen}");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod sources;
 mod triggers;
 
 use fleet::{Fault, Process};
+use tokio::task::JoinSet;
 
 /// Plans until the process is told to stop.
 ///
@@ -26,20 +27,19 @@ pub async fn run(process: Process) -> Result<(), Fault> {
     let notifications: notify::Section = process.section("notifications")?;
     let receivers = notify::check(&notifications)?;
     intents::register(&process.record, &config).await?;
-    let triggers = triggers::register(&process, &config).await?;
+    triggers::register(&process, &config).await?;
     let fleet_id = process.record.fleet_id().await?.to_string();
     let relay = config.relay.clone();
-    let tasks = [
-        tokio::spawn(sources::run(process.clone(), polled)),
-        tokio::spawn(relay::run(process.clone(), relay.enabled, triggers.reactive(), fleet_id.clone())),
-        tokio::spawn(triggers::run(process.clone(), triggers, fleet_id, relay.length)),
-        tokio::spawn(notify::run(process.clone(), notifications, receivers)),
-        tokio::spawn(resume::run(process.clone())),
-        tokio::spawn(reconcile::run(process.clone(), config)),
-    ];
-    process.shutdown.cancelled().await;
-    for task in tasks {
-        task.await.map_err(|e| Fault::bug(format!("the planner's work broke off: {e}")))?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(sources::run(process.clone(), polled));
+    tasks.spawn(relay::run(process.clone(), relay.enabled, fleet_id.clone()));
+    tasks.spawn(triggers::run(process.clone(), fleet_id, relay.length));
+    tasks.spawn(notify::run(process.clone(), notifications, receivers));
+    tasks.spawn(resume::run(process.clone()));
+    tasks.spawn(reconcile::run(process, config));
+    while let Some(ended) = tasks.join_next().await {
+        // One that lacks a part of its work is better replaced.
+        ended.map_err(|e| Fault::bug(format!("the planner's work broke off: {e}")))?;
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! The relay: every link of the provenance log becomes a CloudEvent on `dataset:events`, at least once, and fires the
 //! triggers that wait for it. Of several planners the one with the lease copies.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use fleet::Process;
@@ -12,7 +11,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::error::RoundError;
-use crate::triggers::Reactive;
+use crate::triggers::Known;
 use crate::triggers::config::Origin;
 
 /// The follower's name in the record, and the lease's.
@@ -29,12 +28,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LEASE: Duration = Duration::from_secs(10);
 
 /// Copies until the process stops: to the stream where that is `told`, and to the triggers.
-pub(crate) async fn run(process: Process, told: bool, reactive: Arc<Reactive>, fleet_id: String) {
-    if !told && !reactive.watches(Origin::Runs) {
-        return;
-    }
+pub(crate) async fn run(process: Process, told: bool, fleet_id: String) {
     let lease = Lease { name: RELAY, holder: process.consumer.clone() };
-    let mut relay = Relay { process, lease, told, reactive, fleet_id, held: None };
+    let mut relay = Relay { process, lease, told, fleet_id, held: None };
     while !relay.process.shutdown.is_cancelled() {
         let more = match relay.round().await {
             Ok(more) => more,
@@ -60,7 +56,6 @@ struct Relay {
     process: Process,
     lease: Lease,
     told: bool,
-    reactive: Arc<Reactive>,
     fleet_id: String,
     held: Option<Held>,
 }
@@ -78,13 +73,18 @@ struct Held {
 impl Relay {
     /// Copies one page; whether there was any. A crash repeats what came after the cursor that was kept last.
     async fn round(&mut self) -> Result<bool, RoundError> {
+        if !self.told && !Known::read(&self.process.record).await?.reactive.watches(Origin::Runs) {
+            return Ok(false);
+        }
         let Some(mut held) = self.hold().await? else { return Ok(false) };
         let links = self.process.record.log_after(&mut held.cursor, PAGE).await?;
+        let known =
+            if links.is_empty() { Known::default() } else { Known::read(&self.process.record).await? };
         for some in links.chunks(AT_ONCE) {
             let events: Vec<Event<'_>> = some.iter().map(Event::of).collect();
             let fired: Vec<NewFiring> = events
                 .iter()
-                .flat_map(|event| self.reactive.after_link(event.link, &event.kind, &event.json))
+                .flat_map(|event| known.reactive.after_link(event.link, &event.kind, &event.json))
                 .collect();
             if !fired.is_empty() {
                 self.process.record.fire(&fired).await?;

@@ -58,7 +58,7 @@ fn kind(name: &str, section: &OutletSection) -> Result<Box<dyn Outlet>, Fault> {
     kinds.extend(webhook.map(|config| Webhook::new(&config).map(boxed)));
     kinds.extend(wordpress.map(|config| Wordpress::new(config).map(boxed)));
     kinds.extend(email.map(|config| Email::new(&config).map(boxed)));
-    kinds.extend(mcp.map(|config| Mcp::new(config).map(boxed)));
+    kinds.extend(mcp.map(|config| Mcp::new(config, section.timeout).map(boxed)));
     match kinds.pop() {
         Some(outlet) if kinds.is_empty() => outlet.map_err(wrong),
         _ => Err(Fault::usage(format!(
@@ -83,10 +83,9 @@ impl Open {
                 self.failed(None, &reason);
                 EffectResult::Unsettled { reason }
             }
-            answered => {
-                self.gate.answered();
-                self.breakers.closed(BreakerKind::Outlet, &self.name);
-                answered
+            settled => {
+                self.answered();
+                settled
             }
         }
     }
@@ -95,12 +94,18 @@ impl Open {
     pub(crate) async fn ask(&self, key: &str) -> Result<Known, Failure> {
         let known = self.outlet.ask(key).await;
         match &known {
-            Ok(Known::Delivered { .. } | Known::Absent) => self.gate.answered(),
+            Ok(Known::Delivered { .. } | Known::Absent) => self.answered(),
             // It was not asked.
             Ok(Known::Repeatable | Known::CannotTell) => {}
             Err(failure) => drop(self.not_sent(failure.clone())),
         }
         known
+    }
+
+    /// Lets the gate know that the outlet is there, and those who are told of outages.
+    pub(crate) fn answered(&self) {
+        self.gate.answered();
+        self.breakers.closed(BreakerKind::Outlet, &self.name);
     }
 
     /// An outage of the outlet is no fault of the job: it comes back when the outlet is tried again.

@@ -28,6 +28,8 @@ CREATE TABLE firings (
     kind         text NOT NULL CHECK (kind IN ('manual', 'scheduled', 'reactive')),
     -- Who or what fired it: a person, an entry, a time, an event's id.
     cause        text NOT NULL,
+    -- What its event is known by: the same cause leads to the same event, also where the record was put back.
+    origin       text NOT NULL,
     input        text NOT NULL,
     -- The triggers whose firings led here.
     chain        text[] NOT NULL DEFAULT '{}',
@@ -39,7 +41,7 @@ CREATE TABLE firings (
     reason       text NOT NULL DEFAULT '',
     run_id       uuid,
     concluded_at timestamptz,
-    UNIQUE (trigger, request_id),
+    UNIQUE (trigger, kind, request_id),
     CHECK ((outcome IS NULL) = (concluded_at IS NULL)),
     CHECK (CASE outcome WHEN 'suppressed' THEN run_id IS NULL AND reason <> ''
                         WHEN 'merged' THEN run_id IS NOT NULL AND reason <> ''
@@ -48,7 +50,13 @@ CREATE TABLE firings (
 );
 CREATE INDEX firings_open ON firings (firing_id) WHERE outcome IS NULL;
 CREATE INDEX firings_that_ran ON firings (trigger, concluded_at) WHERE outcome = 'run';
+CREATE INDEX firings_by_tenant ON firings (tenant, firing_id);
+CREATE INDEX firings_by_trigger ON firings (trigger, firing_id);
 CREATE INDEX firings_by_run ON firings (run_id) WHERE outcome = 'run';
+
+ALTER TABLE events ADD COLUMN outside boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN events.outside IS 'Told by others on dataset:events: it has no run of its own.';
+CREATE INDEX events_outside ON events (received_at) WHERE outside;
 
 -- What people take back, and what they are told.
 

@@ -167,7 +167,7 @@ pub(crate) async fn admit_items(
         .collect())
 }
 
-async fn holders(
+pub(crate) async fn holders(
     connection: &mut PgConnection,
     admissions: &[&Admission],
 ) -> Result<HashMap<(String, String, String), RunId>, Error> {

@@ -44,6 +44,8 @@ pub struct NewFiring {
     pub kind: FiringKind,
     /// Who or what fired it.
     pub cause: String,
+    /// What its event is known by: firings of a trigger of one kind and origin lead to one event.
+    pub origin: String,
     /// A JSON object.
     pub input: String,
     /// The run whose event fired it, where one did.
@@ -63,8 +65,10 @@ pub struct OpenFiring {
     pub trigger: String,
     /// The trigger's tenant.
     pub tenant: String,
-    /// What the trigger is, JSON; none where the planner has it no more.
+    /// What the trigger is, JSON; none where the planners have it no more.
     pub definition: Option<String>,
+    /// What its event is known by.
+    pub origin: String,
     /// A JSON object.
     pub input: String,
     /// W3C trace context.
@@ -115,16 +119,17 @@ pub(crate) async fn insert(connection: &mut PgConnection, firings: &[NewFiring])
     let text = |field: fn(&NewFiring) -> &str| firings.iter().map(field).collect::<Vec<_>>();
     // What a run's event leads to knows the firings that led to that run.
     let stored = sqlx::query(
-        "INSERT INTO firings (firing_id, trigger, tenant, request_id, kind, cause, input, chain, meant_for, traceparent)
-         SELECT g.id, g.trigger, g.tenant, g.request_id, g.kind, g.cause, g.input,
+        "INSERT INTO firings (firing_id, trigger, tenant, request_id, kind, cause, origin, input, chain, meant_for,
+                              traceparent)
+         SELECT g.id, g.trigger, g.tenant, g.request_id, g.kind, g.cause, g.kind || '/' || g.origin, g.input,
                 coalesce((SELECT f.chain || f.trigger FROM firings f
                           WHERE f.run_id = g.follows AND f.outcome = 'run'), '{}'),
                 g.meant_for, g.traceparent
-         FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::uuid[],
-                     $9::timestamptz[], $10::text[])
-              AS g(id, trigger, tenant, request_id, kind, cause, input, follows, meant_for, traceparent)
+         FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                     $9::uuid[], $10::timestamptz[], $11::text[])
+              AS g(id, trigger, tenant, request_id, kind, cause, origin, input, follows, meant_for, traceparent)
          ORDER BY g.trigger, g.request_id
-         ON CONFLICT (trigger, request_id) DO NOTHING",
+         ON CONFLICT (trigger, kind, request_id) DO NOTHING",
     )
     .bind(firings.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>())
     .bind(text(|f| &f.trigger))
@@ -132,6 +137,7 @@ pub(crate) async fn insert(connection: &mut PgConnection, firings: &[NewFiring])
     .bind(text(|f| &f.request_id))
     .bind(text(|f| f.kind.as_str()))
     .bind(text(|f| &f.cause))
+    .bind(text(|f| &f.origin))
     .bind(text(|f| &f.input))
     .bind(firings.iter().map(|f| f.follows.map(|run| run.0)).collect::<Vec<_>>())
     .bind(firings.iter().map(|f| f.meant_for).collect::<Vec<_>>())
@@ -152,18 +158,19 @@ impl Record {
         insert(&mut connection, firings).await
     }
 
-    /// Firings that are not concluded, the oldest first.
+    /// Firings of these triggers that are not concluded, and of those that the planners have no more, the oldest first.
     ///
     /// # Errors
     /// [`Error::Sql`].
-    pub async fn open_firings(&self, limit: i64) -> Result<Vec<OpenFiring>, Error> {
+    pub async fn open_firings(&self, triggers: &[&str], limit: i64) -> Result<Vec<OpenFiring>, Error> {
         let rows = sqlx::query(
-            "SELECT f.firing_id, f.trigger, f.tenant, f.input, f.traceparent,
+            "SELECT f.firing_id, f.trigger, f.tenant, f.origin, f.input, f.traceparent,
                     CASE WHEN t.active THEN t.definition END AS definition
              FROM firings f JOIN triggers t ON t.name = f.trigger
-             WHERE f.outcome IS NULL ORDER BY f.firing_id LIMIT $1",
+             WHERE f.outcome IS NULL AND (f.trigger = ANY($2) OR NOT t.active) ORDER BY f.firing_id LIMIT $1",
         )
         .bind(limit)
+        .bind(triggers)
         .fetch_all(&self.pool)
         .await
         .map_err(Error::sql("the look-up of firings"))?;
@@ -174,6 +181,7 @@ impl Record {
                 trigger: row.get("trigger"),
                 tenant: row.get("tenant"),
                 definition: row.get("definition"),
+                origin: row.get("origin"),
                 input: row.get("input"),
                 traceparent: row.get("traceparent"),
             })
@@ -193,15 +201,15 @@ impl Record {
     ) -> Result<Option<Conclusion>, Error> {
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
         let Some(circumstances) = circumstances(&mut tx, firing).await? else { return Ok(None) };
-        let conclusion = decide(&circumstances);
-        let (outcome, run, reason) = match (&conclusion, admission) {
-            (Conclusion::Run, Some(admission)) => {
-                crate::admission::insert(&mut tx, &[admission]).await?;
-                ("run", Some(admission.run), "")
-            }
+        let conclusion = match (decide(&circumstances), admission) {
+            (Conclusion::Run, Some(admission)) => begin(&mut tx, admission).await?,
             (Conclusion::Run, None) => {
                 return Err(Error::unreadable(format_args!("firing {firing}"), "it has no run to begin"));
             }
+            (other, _) => other,
+        };
+        let (outcome, run, reason) = match (&conclusion, admission) {
+            (Conclusion::Run, admission) => ("run", admission.map(|admission| admission.run), ""),
             (Conclusion::Merged(run, reason), _) => ("merged", Some(*run), reason.as_str()),
             (Conclusion::Suppressed(reason), _) => ("suppressed", None, reason.as_str()),
         };
@@ -241,13 +249,13 @@ impl Record {
         Ok(rows.iter().map(shown).collect())
     }
 
-    /// The firing of a trigger with this request id.
+    /// The firing of a trigger by hand with this request id.
     ///
     /// # Errors
     /// [`Error::Sql`].
     pub async fn firing(&self, trigger: &str, request_id: &str) -> Result<Option<Firing>, Error> {
         let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM firings WHERE trigger = $1 AND request_id = $2"
+            "SELECT {COLUMNS} FROM firings WHERE trigger = $1 AND kind = 'manual' AND request_id = $2"
         )))
         .bind(trigger)
         .bind(request_id)
@@ -273,11 +281,23 @@ fn shown(row: &PgRow) -> Firing {
     }
 }
 
-/// What is known of an open firing, with its trigger locked.
+/// Admits the run of a firing; where its event came before, that event's run serves it.
+async fn begin(connection: &mut PgConnection, admission: &Admission) -> Result<Conclusion, Error> {
+    if crate::admission::insert(connection, &[admission]).await?.contains(&admission.run) {
+        return Ok(Conclusion::Run);
+    }
+    let known = crate::admission::holders(connection, &[admission]).await?;
+    match known.into_values().next() {
+        Some(run) => Ok(Conclusion::Merged(run, "its event came before".to_owned())),
+        None => Err(Error::unreadable(format_args!("request {}", admission.request_id), "its run is gone")),
+    }
+}
+
+/// What is known of an open firing, with its trigger locked: for others that conclude, not for those that store firings.
 async fn circumstances(connection: &mut PgConnection, firing: Uuid) -> Result<Option<Circumstances>, Error> {
     let locked: Option<String> = sqlx::query_scalar(
         "SELECT t.name FROM triggers t
-         WHERE t.name = (SELECT trigger FROM firings WHERE firing_id = $1) FOR UPDATE",
+         WHERE t.name = (SELECT trigger FROM firings WHERE firing_id = $1) FOR NO KEY UPDATE",
     )
     .bind(firing)
     .fetch_optional(&mut *connection)

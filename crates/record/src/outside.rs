@@ -20,8 +20,8 @@ impl Record {
         let name = [tenant, &event.source, &event.id].join("\u{1f}");
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
         sqlx::query(
-            "INSERT INTO events (event_id, tenant, region, source, request_id, payload, received_at)
-             VALUES ($1, $2, $3, $4, $5, $6, now()) ON CONFLICT (event_id) DO NOTHING",
+            "INSERT INTO events (event_id, tenant, region, source, request_id, payload, received_at, outside)
+             VALUES ($1, $2, $3, $4, $5, $6, now(), true) ON CONFLICT (event_id) DO NOTHING",
         )
         .bind(Uuid::new_v5(&OUTSIDE_NAMESPACE, name.as_bytes()))
         .bind(tenant)

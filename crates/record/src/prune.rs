@@ -46,10 +46,6 @@ const OLD: &str = "SELECT r.run_id, r.event_id FROM runs r
        AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.run_id = r.run_id
                        AND d.replayed_at IS NULL AND d.discarded_at IS NULL)";
 
-/// Events that came before and never had a run: with a run comes a dedup key.
-const OUTSIDE: &str = "e.received_at < $1 AND NOT EXISTS (
-     SELECT FROM dedup_keys d WHERE (d.tenant, d.source, d.request_id) = (e.tenant, e.source, e.request_id))";
-
 /// The lowest id of a run that began at this moment.
 fn first_id(at: DateTime<Utc>) -> Uuid {
     let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
@@ -160,26 +156,36 @@ impl Record {
         Ok(pruned)
     }
 
-    /// Removes events of others that came before and began no run, and empties the inputs of firings from before; the
-    /// firings stay, so that none is made twice. How many events went.
+    /// Removes up to `limit` events of others from before, and as many firings by the clock or by events whose run is gone,
+    /// or that had none: neither can come again. Firings by hand stay, without their input, as dedup keys do. How many rows
+    /// were touched, and how many of them were events; call it again until none is.
     ///
     /// # Errors
     /// [`Error::Sql`].
-    pub async fn prune_outside(&self, older_than: Duration) -> Result<u64, Error> {
+    pub async fn prune_outside(&self, older_than: Duration, limit: i64) -> Result<(u64, u64), Error> {
         let before = Utc::now() - older_than;
-        sqlx::query(
-            "UPDATE firings SET input = '{}' WHERE firing_id < $1 AND outcome IS NOT NULL AND input <> '{}'",
-        )
-        .bind(first_id(before))
-        .execute(&self.pool)
-        .await
-        .map_err(Error::sql("the removal of old inputs"))?;
-        let gone = sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM events e WHERE {OUTSIDE}")))
-            .bind(before)
-            .execute(&self.pool)
-            .await
-            .map_err(Error::sql("the removal of old events"))?;
-        Ok(gone.rows_affected())
+        let mut touched = 0;
+        for statement in [
+            "DELETE FROM firings WHERE firing_id IN (
+                 SELECT firing_id FROM firings f
+                 WHERE firing_id < $1 AND outcome IS NOT NULL AND kind <> 'manual'
+                   AND NOT EXISTS (SELECT FROM runs r WHERE r.run_id = f.run_id)
+                 ORDER BY firing_id LIMIT $2)",
+            "UPDATE firings SET input = '{}' WHERE firing_id IN (
+                 SELECT firing_id FROM firings
+                 WHERE firing_id < $1 AND outcome IS NOT NULL AND kind = 'manual' AND input <> '{}'
+                 ORDER BY firing_id LIMIT $2)",
+        ] {
+            let done = sqlx::query(statement).bind(first_id(before)).bind(limit).execute(&self.pool).await;
+            touched += done.map_err(Error::sql("the removal of old firings"))?.rows_affected();
+        }
+        let gone = sqlx::query(
+            "DELETE FROM events WHERE event_id IN (
+                 SELECT event_id FROM events WHERE outside AND received_at < $1 ORDER BY received_at LIMIT $2)",
+        );
+        let gone = gone.bind(before).bind(limit).execute(&self.pool).await;
+        let events = gone.map_err(Error::sql("the removal of old events"))?.rows_affected();
+        Ok((touched + events, events))
     }
 
     /// Counts the events that [`Record::prune_outside`] would remove.
@@ -187,12 +193,11 @@ impl Record {
     /// # Errors
     /// [`Error::Sql`].
     pub async fn prunable_outside(&self, older_than: Duration) -> Result<u64, Error> {
-        let count: i64 =
-            sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM events e WHERE {OUTSIDE}")))
-                .bind(Utc::now() - older_than)
-                .fetch_one(&self.pool)
-                .await
-                .map_err(Error::sql("the count of what may go"))?;
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM events WHERE outside AND received_at < $1")
+            .bind(Utc::now() - older_than)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(Error::sql("the count of what may go"))?;
         Ok(count.unsigned_abs())
     }
 }

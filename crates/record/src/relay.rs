@@ -29,6 +29,8 @@ pub struct LoggedLink {
     pub pos: i32,
     /// The run's tenant.
     pub tenant: String,
+    /// The event that the run began with.
+    pub event_id: Uuid,
     /// The link's body, JSON.
     pub body: String,
 }
@@ -106,7 +108,7 @@ impl Record {
 
     async fn window(&self, cursor: &mut LogCursor, end: i64, limit: i64) -> Result<Vec<LoggedLink>, Error> {
         let rows = sqlx::query(
-            "SELECT p.run_id, p.branch, p.pos, p.body, p.xid, r.tenant
+            "SELECT p.run_id, p.branch, p.pos, p.body, p.xid, r.tenant, r.event_id
              FROM provenance_log p JOIN runs r USING (run_id)
              WHERE p.xid >= $1 AND p.xid < $6 AND (p.xid, p.run_id, p.branch, p.pos) > ($1, $2, $3, $4)
              ORDER BY p.xid, p.run_id, p.branch, p.pos LIMIT $5",
@@ -135,6 +137,7 @@ impl Record {
                 branch: row.get("branch"),
                 pos: row.get("pos"),
                 tenant: row.get("tenant"),
+                event_id: row.get("event_id"),
                 body: row.get("body"),
             })
             .collect())

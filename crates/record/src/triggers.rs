@@ -18,6 +18,8 @@ pub struct NewTrigger {
     pub definition: String,
     /// When its schedule fires first; none without one.
     pub next_at: Option<DateTime<Utc>>,
+    /// Whether it says something else than before; what says the same keeps its time.
+    pub changed: bool,
 }
 
 /// A registered trigger.
@@ -60,17 +62,18 @@ impl Record {
         sqlx::query(
             "WITH retired AS (UPDATE triggers SET active = false WHERE active AND name <> ALL($1))
              INSERT INTO triggers AS t (name, tenant, definition, next_at, active)
-             SELECT g.*, true FROM UNNEST($1::text[], $2::text[], $3::text[], $4::timestamptz[])
-                  AS g(name, tenant, definition, next_at)
+             SELECT name, tenant, definition, next_at, true
+             FROM UNNEST($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS g(name, tenant, definition, next_at)
              ON CONFLICT (name) DO UPDATE
              SET tenant = EXCLUDED.tenant, definition = EXCLUDED.definition, next_at = EXCLUDED.next_at, active = true,
                  registered_at = now()
-             WHERE NOT t.active OR t.definition <> EXCLUDED.definition OR t.tenant <> EXCLUDED.tenant",
+             WHERE NOT t.active OR t.name = ANY($5)",
         )
         .bind(text(|t| &t.name))
         .bind(text(|t| &t.tenant))
         .bind(text(|t| &t.definition))
         .bind(triggers.iter().map(|t| t.next_at).collect::<Vec<_>>())
+        .bind(triggers.iter().filter(|t| t.changed).map(|t| t.name.as_str()).collect::<Vec<_>>())
         .execute(&self.pool)
         .await
         .map_err(Error::sql("the registration of triggers"))?;

@@ -93,8 +93,8 @@ async fn start(fleet: &mut Fleet, hook: &MockServer, site: &MockServer) -> Desk 
     let wordpress =
         json!({ "url": format!("{}/", site.uri()), "username": "u", "password": "p", "tags": false });
     let outlets = json!({
-        "hook": { "timeout": "1s", "per_minute": 60, "webhook": { "url": hook.uri() } },
-        "site": { "timeout": "1s", "per_minute": 240, "wordpress": wordpress },
+        "hook": { "timeout": "1s", "per_minute": 40, "webhook": { "url": hook.uri() } },
+        "site": { "timeout": "1s", "per_minute": 120, "wordpress": wordpress },
     });
     fleet.start_with("publisher", &[&format!("publisher.outlets={outlets}")], &[]).await;
     Desk::of(fleet, "default", &ALL).await
@@ -148,9 +148,9 @@ async fn a_record_put_back_in_mid_flow_ends_every_run_and_posts_nothing_twice() 
     }
     eventually("some are out", async || count(&hooked) >= 2 && count(&sited) >= 2 && fleet.posts() >= 2)
         .await;
+    let (hooked_then, sited_then) = (count(&hooked), count(&sited));
     let dump = fleet.servers.folder().join("record.sql");
     fleet.servers.postgres.as_ref().unwrap().dump("tidemill", &dump).unwrap();
-    let (hooked_then, sited_then) = (count(&hooked), count(&sited));
     assert!(hooked_then < EACH && sited_then < EACH, "the dump is of a moment in mid-flow");
     // The flow goes on: these the dump knows nothing of.
     let late = [("site", 100), ("here", 101)];
@@ -238,4 +238,58 @@ async fn a_record_that_lacks_what_went_out_is_refused_until_somebody_says_so() {
     assert_eq!(fleet.posts(), 2, "the first was there");
     fleet.stop().await;
     assert_starts(&mut fleet).await;
+}
+
+/// What the outlet `files` has: the texts of its posts.
+fn texts(fleet: &Fleet) -> Vec<String> {
+    let files = std::fs::read_dir(fleet.servers.folder().join("published")).unwrap();
+    let posts = files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "md"));
+    posts.map(|path| std::fs::read_to_string(path).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn triggers_that_fire_again_after_a_restore_post_nothing_twice() {
+    let mut fleet = Fleet::on(Servers::start_own().await).await;
+    let triggers = json!([
+        { "name": "hand", "source": "hand" },
+        { "name": "after", "source": "after",
+          "project": { "body": "'A post went out from ' + input.cause.data.reason + ' this very morning.'" },
+          "on": { "from": "runs", "type": "io.tidemill.run.published", "when": "event.data.step == 'publish'" } },
+        { "name": "clock", "source": "clock", "schedule": { "cron": "*/3 * * * * *" },
+          "project": { "body": "'Printed for ' + input.scheduled_for + ' and for nobody else.'" } },
+    ]);
+    let setting = format!("planner.triggers={triggers}");
+    let start = async |fleet: &mut Fleet| {
+        fleet.start_with("planner", &[&setting], &[]).await;
+        for name in ["gateway", "etl", "embedding", "judge", "publisher"] {
+            fleet.start(name).await;
+        }
+        let desk = Desk::of(fleet, "default", &ALL).await;
+        send(&desk, "test", 1).await;
+        let body = json!({ "request_id": "one", "input": { "body": "Somebody fired this by hand, once." } });
+        assert!(desk.post("/v1/triggers/hand/fire", body).await.0.is_success());
+        let has = |text: &str| texts(fleet).iter().filter(|post| post.contains(text)).count();
+        eventually("all of it is out", async || {
+            has("fired this by hand") == 1 && has("A post went out") >= 2 && has("Printed for") >= 2
+        })
+        .await;
+    };
+    let dump = fleet.servers.folder().join("record.sql");
+    fleet.servers.postgres.as_ref().unwrap().dump("tidemill", &dump).unwrap();
+    start(&mut fleet).await;
+    fleet.stop().await;
+    let before = texts(&fleet);
+    fleet.servers.put_back(&dump, false).await;
+    fleet.record = fleet.servers.record().await;
+    restored(&fleet).await;
+    start(&mut fleet).await;
+    fleet.stop().await;
+    let after = texts(&fleet);
+    assert!(before.iter().all(|post| after.contains(post)));
+    let told = |posts: &[String], text: &str| posts.iter().filter(|post| post.contains(text)).count();
+    assert_eq!(told(&after, "fired this by hand"), 1);
+    let times: Vec<&str> =
+        after.iter().filter_map(|post| post.split_once("Printed for ")?.1.split_whitespace().next()).collect();
+    let different: BTreeSet<&str> = times.iter().copied().collect();
+    assert_eq!(different.len(), times.len(), "no time is printed twice: {times:?}");
 }

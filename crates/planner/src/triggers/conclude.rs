@@ -6,9 +6,11 @@ use fleet::{Arrival, Door, DoorError, FiringLabels, Process};
 use model::NewEvent;
 use rails::{Circumstances, Conclusion, Projection, Watch};
 use record::{Handling, OpenFiring};
+use tokio::sync::Notify;
 
+use super::PAUSE;
 use super::config::Trigger;
-use super::{PAUSE, Triggers};
+use super::known::Known;
 use crate::error::RoundError;
 
 /// Firings looked at together.
@@ -18,7 +20,7 @@ const PAGE: i64 = 100;
 type Prepared = Result<Arrival, String>;
 
 /// Concludes until the process stops.
-pub(crate) async fn run(process: Process, triggers: Arc<Triggers>) {
+pub(crate) async fn run(process: Process, stored: Arc<Notify>) {
     let door = Door::new(&process);
     while !process.shutdown.is_cancelled() {
         match round(&process, &door).await {
@@ -28,7 +30,7 @@ pub(crate) async fn run(process: Process, triggers: Arc<Triggers>) {
         }
         tokio::select! {
             () = process.shutdown.cancelled() => {}
-            () = triggers.stored.notified() => {}
+            () = stored.notified() => {}
             () = tokio::time::sleep(PAUSE) => {}
         }
     }
@@ -36,7 +38,10 @@ pub(crate) async fn run(process: Process, triggers: Arc<Triggers>) {
 
 /// Concludes a page; whether there may be more. A firing that fails does not hold up the others.
 async fn round(process: &Process, door: &Door) -> Result<bool, RoundError> {
-    let open = process.record.open_firings(PAGE).await?;
+    // What a newer build registered is left to it.
+    let known = Known::read(&process.record).await?;
+    let names: Vec<&str> = known.tenants.keys().map(String::as_str).collect();
+    let open = process.record.open_firings(&names, PAGE).await?;
     let mut failed = None;
     for firing in &open {
         if let Err(error) = conclude(process, door, firing).await {
@@ -53,7 +58,8 @@ async fn conclude(process: &Process, door: &Door, firing: &OpenFiring) -> Result
     let trigger = firing.definition.as_deref().and_then(|json| serde_json::from_str::<Trigger>(json).ok());
     let prepared = match &trigger {
         Some(trigger) => prepare(door, trigger, firing).await?,
-        None => Err("the planner does not have this trigger any more".to_owned()),
+        None if firing.definition.is_some() => return Ok(()),
+        None => Err("the planners do not have this trigger any more".to_owned()),
     };
     let rule = trigger.as_ref().map(Trigger::rule).unwrap_or_default();
     let admission = prepared.as_ref().ok().map(|arrival| &arrival.admission);
@@ -113,6 +119,7 @@ fn event(trigger: &Trigger, firing: &OpenFiring) -> Result<NewEvent, String> {
     }
     let projection = Projection::compile(trigger.payload.clone(), &trigger.project)?;
     let payload = projection.payload(&input).map_err(|e| format!("project: {e}"))?.to_string();
-    NewEvent::from_upstream(&trigger.source, &firing.firing_id.to_string(), payload.as_bytes())
-        .map_err(|e| e.to_string())
+    // The same cause leads to the same event, also where the record was put back from a backup and fires again.
+    let request_id = model::sha256(&[firing.trigger.as_bytes(), &[0], firing.origin.as_bytes()]).to_hex();
+    NewEvent::from_upstream(&trigger.source, &request_id, payload.as_bytes()).map_err(|e| e.to_string())
 }

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fleet::Fault;
 use rails::{FiringRule, Overlap};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::clock::Clock;
 
 /// Something that makes the planner act: by hand, by the clock, or by an event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -77,6 +80,14 @@ pub enum Origin {
 }
 
 impl Trigger {
+    /// Its schedule, where it has one.
+    ///
+    /// # Errors
+    /// [`Fault`] of kind usage, naming `place`.
+    pub(crate) fn clock(&self, place: &str) -> Result<Option<Clock>, Fault> {
+        self.schedule.as_ref().map(|of| Clock::parse(place, &of.cron, &of.timezone)).transpose()
+    }
+
     pub(crate) fn rule(&self) -> FiringRule {
         FiringRule {
             overlap: self.overlap,

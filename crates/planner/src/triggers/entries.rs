@@ -7,52 +7,58 @@ use model::TriggerEntry;
 use record::{FiringKind, NewFiring};
 use serde_json::Value;
 use streams::{Delivery, PLANNER_TRIGGERS, PlannerStream};
+use tokio::sync::Notify;
 
-use super::{Triggers, pause};
+use super::known::Known;
+use super::pause;
 use crate::error::{RoundError, bury, or_bury};
 
 /// Entries read at once.
 const READ: usize = 64;
 
 /// Takes entries until the process stops.
-pub(crate) async fn run(process: Process, triggers: Arc<Triggers>) {
+pub(crate) async fn run(process: Process, stored: Arc<Notify>) {
     let mut stream = process.streams.planner_stream(PLANNER_TRIGGERS, &process.consumer);
     while !process.shutdown.is_cancelled() {
-        if let Err(error) = round(&process, &triggers, &mut stream).await {
+        if let Err(error) = round(&process, &stored, &mut stream).await {
             tracing::warn!(%error, "triggers could not be read; tried again");
             pause(&process).await;
         }
     }
 }
 
-async fn round(process: &Process, triggers: &Triggers, stream: &mut PlannerStream) -> Result<(), RoundError> {
-    for delivery in stream.read(READ).await? {
-        take(process, triggers, stream, &delivery).await?;
+async fn round(process: &Process, stored: &Notify, stream: &mut PlannerStream) -> Result<(), RoundError> {
+    let deliveries = stream.read(READ).await?;
+    if deliveries.is_empty() {
+        return Ok(());
+    }
+    let known = Known::read(&process.record).await?;
+    for delivery in deliveries {
+        take(process, &known, stream, &delivery).await?;
         stream.acknowledge(&delivery.id).await?;
+        stored.notify_one();
     }
     Ok(())
 }
 
 async fn take(
     process: &Process,
-    triggers: &Triggers,
+    known: &Known,
     stream: &PlannerStream,
     delivery: &Delivery,
 ) -> Result<(), RoundError> {
-    match firing(triggers, stream.key(), delivery) {
+    match firing(known, stream.key(), delivery) {
         Ok(firing) => {
             let stored = process.record.fire(std::slice::from_ref(&firing)).await;
-            or_bury(process, stream, delivery, stored).await?;
-            triggers.stored.notify_one();
-            Ok(())
+            or_bury(process, stream, delivery, stored).await
         }
         Err(reason) => bury(process, stream, delivery, &reason).await,
     }
 }
 
-fn firing(triggers: &Triggers, key: &str, delivery: &Delivery) -> Result<NewFiring, String> {
+fn firing(known: &Known, key: &str, delivery: &Delivery) -> Result<NewFiring, String> {
     let entry = TriggerEntry::decode(&delivery.fields).map_err(|e| format!("it fires nothing: {e}"))?;
-    let Some(tenant) = triggers.tenants.get(&entry.trigger) else {
+    let Some(tenant) = known.tenants.get(&entry.trigger) else {
         return Err(format!("no trigger is called `{}`", entry.trigger));
     };
     if entry.tenant.as_ref().is_some_and(|named| named != tenant) {
@@ -67,6 +73,7 @@ fn firing(triggers: &Triggers, key: &str, delivery: &Delivery) -> Result<NewFiri
         kind: FiringKind::Manual,
         input: Value::Object(entry.input).to_string(),
         trigger: entry.trigger,
+        origin: request_id.clone(),
         request_id,
         follows: None,
         meant_for: None,

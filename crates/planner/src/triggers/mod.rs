@@ -6,6 +6,7 @@
 mod conclude;
 pub(crate) mod config;
 mod entries;
+mod known;
 mod outside;
 mod reactive;
 mod schedule;
@@ -20,33 +21,24 @@ use record::NewTrigger;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-pub(crate) use reactive::Reactive;
+pub(crate) use known::Known;
 
-use crate::clock::Clock;
 use crate::config::Section;
 use config::Trigger;
 
 /// Pause between looks at the clock and at open firings, and after trouble.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The configured triggers, compiled.
-#[derive(Debug)]
-pub(crate) struct Triggers {
-    clocks: BTreeMap<String, Clock>,
-    tenants: BTreeMap<String, String>,
-    reactive: Arc<Reactive>,
-    /// Rung when a firing was stored.
-    stored: Notify,
-}
-
 /// Checks the configured triggers and makes exactly them the active ones.
 ///
 /// # Errors
 /// [`Fault`] of kind usage that names the trigger; unavailable where the record is away.
-pub(crate) async fn register(process: &Process, section: &Section) -> Result<Arc<Triggers>, Fault> {
-    let mut clocks = BTreeMap::new();
-    let mut watches = Vec::new();
+pub(crate) async fn register(process: &Process, section: &Section) -> Result<(), Fault> {
+    let now = process.record.server().await?.now;
+    let before: BTreeMap<String, String> =
+        process.record.triggers().await?.into_iter().map(|t| (t.name, t.definition)).collect();
     let mut names = BTreeSet::new();
+    let mut registrations = Vec::with_capacity(section.triggers.len());
     for trigger in &section.triggers {
         let place = format!("planner.triggers.{}", trigger.name);
         let wrong = |why: String| Fault::usage(format!("{place}: {why}"));
@@ -54,31 +46,20 @@ pub(crate) async fn register(process: &Process, section: &Section) -> Result<Arc
             return Err(wrong("it is there twice".to_owned()));
         }
         check(trigger, section).map_err(wrong)?;
-        if let Some(schedule) = &trigger.schedule {
-            clocks.insert(trigger.name.clone(), Clock::parse(&place, &schedule.cron, &schedule.timezone)?);
-        }
-        if let Some(on) = &trigger.on {
-            let watch = Watch::compile(&on.kind, on.when.as_deref()).map_err(wrong)?;
-            watches.push((trigger.clone(), on.from, watch));
-        }
-    }
-    let now = process.record.server().await?.now;
-    let registrations = section.triggers.iter().map(|trigger| {
-        Ok(NewTrigger {
+        let clock = trigger.clock(&place)?;
+        let written = |trigger: &Trigger| serde_json::to_string(trigger);
+        let definition = written(trigger).map_err(|e| Fault::bug(e.to_string()))?;
+        // An older build may have written it in another way.
+        let known = before.get(&trigger.name).and_then(|json| serde_json::from_str(json).ok());
+        registrations.push(NewTrigger {
             name: trigger.name.clone(),
             tenant: trigger.tenant.clone(),
-            definition: serde_json::to_string(trigger).map_err(|e| Fault::bug(e.to_string()))?,
-            next_at: clocks.get(&trigger.name).map(|clock| clock.after(now)),
-        })
-    });
-    process.record.register_triggers(&registrations.collect::<Result<Vec<_>, Fault>>()?).await?;
-    let since = process.record.triggers().await?.into_iter().map(|t| (t.name, t.registered_at)).collect();
-    Ok(Arc::new(Triggers {
-        clocks,
-        tenants: section.triggers.iter().map(|t| (t.name.clone(), t.tenant.clone())).collect(),
-        reactive: Arc::new(Reactive::new(watches, &since)),
-        stored: Notify::new(),
-    }))
+            next_at: clock.map(|clock| clock.after(now)),
+            changed: known.as_ref().and_then(|known| written(known).ok()).as_ref() != Some(&definition),
+            definition,
+        });
+    }
+    Ok(process.record.register_triggers(&registrations).await?)
 }
 
 fn check(trigger: &Trigger, section: &Section) -> Result<(), String> {
@@ -87,6 +68,9 @@ fn check(trigger: &Trigger, section: &Section) -> Result<(), String> {
     model::SourceName::parse(&trigger.source).map_err(|e| e.to_string())?;
     if trigger.schedule.is_some() && trigger.on.is_some() {
         return Err("it has a schedule and waits for events; write two triggers".to_owned());
+    }
+    if let Some(on) = &trigger.on {
+        Watch::compile(&on.kind, on.when.as_deref())?;
     }
     Projection::compile(trigger.payload.clone(), &trigger.project).map_err(|e| format!("project.{e}"))?;
     let serves = |intent: &crate::config::Intent| {
@@ -100,20 +84,16 @@ fn check(trigger: &Trigger, section: &Section) -> Result<(), String> {
 }
 
 /// Fires and concludes until the process stops.
-pub(crate) async fn run(process: Process, triggers: Arc<Triggers>, fleet_id: String, feed_length: usize) {
+pub(crate) async fn run(process: Process, fleet_id: String, feed_length: usize) {
+    // Rung when a firing was stored.
+    let stored = Arc::new(Notify::new());
     let mut tasks = JoinSet::new();
-    tasks.spawn(schedule::run(process.clone(), Arc::clone(&triggers)));
-    tasks.spawn(entries::run(process.clone(), Arc::clone(&triggers)));
-    tasks.spawn(outside::run(process.clone(), Arc::clone(&triggers), fleet_id, feed_length));
-    tasks.spawn(conclude::run(process, triggers));
+    tasks.spawn(schedule::run(process.clone(), Arc::clone(&stored)));
+    tasks.spawn(entries::run(process.clone(), Arc::clone(&stored)));
+    tasks.spawn(outside::run(process.clone(), Arc::clone(&stored), fleet_id, feed_length));
+    tasks.spawn(conclude::run(process, stored));
+    // A panic goes on to the planner, which ends by it.
     tasks.join_all().await;
-}
-
-impl Triggers {
-    /// The reactive ones.
-    pub(crate) fn reactive(&self) -> Arc<Reactive> {
-        Arc::clone(&self.reactive)
-    }
 }
 
 /// Waits a while, or until the process stops.

@@ -9,19 +9,21 @@ use chrono::{DateTime, Utc};
 use fleet::Process;
 use model::OutsideEvent;
 use streams::{DATASET_EVENTS, Delivery, SharedFeed};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{Triggers, pause};
+use super::known::Known;
+use super::pause;
 use crate::error::{RoundError, bury, or_bury};
 
 /// Pause where nothing new is there.
 const IDLE: Duration = Duration::from_millis(250);
 
 /// Takes events until the process stops.
-pub(crate) async fn run(process: Process, triggers: Arc<Triggers>, fleet_id: String, length: usize) {
+pub(crate) async fn run(process: Process, stored: Arc<Notify>, fleet_id: String, length: usize) {
     let mut feed = process.streams.shared_feed(DATASET_EVENTS, &process.consumer, &fleet_id, length);
     while !process.shutdown.is_cancelled() {
-        match round(&process, &triggers, &mut feed).await {
+        match round(&process, &stored, &mut feed).await {
             Ok(true) => {}
             Ok(false) => tokio::select! {
                 () = process.shutdown.cancelled() => {}
@@ -36,18 +38,22 @@ pub(crate) async fn run(process: Process, triggers: Arc<Triggers>, fleet_id: Str
 }
 
 /// Takes one page; whether there may be more.
-async fn round(process: &Process, triggers: &Triggers, feed: &mut SharedFeed) -> Result<bool, RoundError> {
+async fn round(process: &Process, stored: &Notify, feed: &mut SharedFeed) -> Result<bool, RoundError> {
     let (deliveries, more) = feed.read().await?;
+    if deliveries.is_empty() {
+        return Ok(more);
+    }
+    let known = Known::read(&process.record).await?;
     let decoded: Vec<_> = deliveries.into_iter().map(|d| (OutsideEvent::decode(&d.fields), d)).collect();
     let own = own_runs(process, decoded.iter().filter_map(|(event, _)| event.as_ref().ok())).await?;
     for (event, delivery) in decoded {
         match event {
             Ok(event) if run_of(&event).is_some_and(|run| own.contains(&run)) => {}
             Ok(event) => {
-                let firings = triggers.reactive.after_outside(&event, added_at(&delivery));
-                let stored = process.record.store_outside(&event, &firings).await;
-                or_bury(process, feed.stream(), &delivery, stored).await?;
-                triggers.stored.notify_one();
+                let firings = known.reactive.after_outside(&event, added_at(&delivery));
+                let kept = process.record.store_outside(&event, &firings).await;
+                or_bury(process, feed.stream(), &delivery, kept).await?;
+                stored.notify_one();
             }
             Err(error) => bury(process, feed.stream(), &delivery, &format!("no event: {error}")).await?,
         }

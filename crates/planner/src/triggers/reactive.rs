@@ -1,27 +1,25 @@
 //! Reactive triggers: which of them follow from an event.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use model::{OutsideEvent, RunId};
 use rails::Watch;
 use record::{FiringKind, LoggedLink, NewFiring};
 use serde_json::{Value, json};
 
-use super::config::{Origin, Trigger};
+use super::config::Origin;
 
 /// The triggers that wait for events.
 #[derive(Debug, Default)]
 pub(crate) struct Reactive(Vec<Waiting>);
 
 #[derive(Debug)]
-struct Waiting {
-    name: String,
-    tenant: String,
-    from: Origin,
-    watch: Watch,
+pub(crate) struct Waiting {
+    pub(crate) name: String,
+    pub(crate) tenant: String,
+    pub(crate) from: Origin,
+    pub(crate) watch: Watch,
     /// It follows from nothing that happened before.
-    since: DateTime<Utc>,
+    pub(crate) since: DateTime<Utc>,
 }
 
 /// An event that may fire triggers.
@@ -31,23 +29,15 @@ struct Happened<'a> {
     kind: &'a str,
     at: DateTime<Utc>,
     request_id: String,
+    /// What it is known by, also to a record that was put back from a backup.
+    origin: String,
     follows: Option<RunId>,
     traceparent: Option<String>,
 }
 
 impl Reactive {
-    pub(crate) fn new(
-        watches: Vec<(Trigger, Origin, Watch)>,
-        since: &BTreeMap<String, DateTime<Utc>>,
-    ) -> Self {
-        let waiting = watches.into_iter().map(|(trigger, from, watch)| Waiting {
-            since: since.get(&trigger.name).copied().unwrap_or_default(),
-            name: trigger.name,
-            tenant: trigger.tenant,
-            from,
-            watch,
-        });
-        Self(waiting.collect())
+    pub(crate) fn new(waiting: Vec<Waiting>) -> Self {
+        Self(waiting)
     }
 
     pub(crate) fn watches(&self, from: Origin) -> bool {
@@ -70,6 +60,7 @@ impl Reactive {
             kind,
             at: at.to_utc(),
             request_id: event["id"].as_str().unwrap_or_default().to_owned(),
+            origin: format!("{}/{kind}", link.event_id),
             follows: Some(link.run),
             traceparent: trace.map(|trace| format!("00-{trace}-{:016x}-01", rand::random::<u64>().max(1))),
         };
@@ -85,6 +76,7 @@ impl Reactive {
             from: Origin::Outside,
             kind: &outside.kind,
             at,
+            origin: request_id.clone(),
             request_id,
             follows: None,
             traceparent: outside.event["traceparent"].as_str().map(str::to_owned),
@@ -108,6 +100,7 @@ impl Reactive {
                 trigger: waiting.name.clone(),
                 tenant: waiting.tenant.clone(),
                 request_id: happened.request_id.clone(),
+                origin: happened.origin.clone(),
                 kind: FiringKind::Reactive,
                 cause: event["id"].as_str().unwrap_or_default().to_owned(),
                 input: json!({ "cause": event }).to_string(),

@@ -7,29 +7,36 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use fleet::Process;
 use record::{FiringKind, NewFiring};
 use serde_json::json;
+use tokio::sync::Notify;
 
-use super::{Triggers, pause};
+use super::known::Known;
+use super::pause;
 use crate::error::RoundError;
 
 /// Watches the clock until the process stops.
-pub(crate) async fn run(process: Process, triggers: Arc<Triggers>) {
-    while !process.shutdown.is_cancelled() && !triggers.clocks.is_empty() {
-        if let Err(error) = round(&process, &triggers).await {
+pub(crate) async fn run(process: Process, stored: Arc<Notify>) {
+    while !process.shutdown.is_cancelled() {
+        if let Err(error) = round(&process, &stored).await {
             tracing::warn!(%error, "schedules could not be looked at; tried again");
         }
         pause(&process).await;
     }
 }
 
-async fn round(process: &Process, triggers: &Triggers) -> Result<(), RoundError> {
-    for (name, meant_for, now) in process.record.due_triggers().await? {
-        // Another planner's configuration may have others.
-        let (Some(clock), Some(tenant)) = (triggers.clocks.get(&name), triggers.tenants.get(&name)) else {
+async fn round(process: &Process, stored: &Notify) -> Result<(), RoundError> {
+    let due = process.record.due_triggers().await?;
+    if due.is_empty() {
+        return Ok(());
+    }
+    let known = Known::read(&process.record).await?;
+    for (name, meant_for, now) in due {
+        // What a newer build registered is left to it.
+        let (Some(clock), Some(tenant)) = (known.clocks.get(&name), known.tenants.get(&name)) else {
             continue;
         };
         let firing = firing(&name, tenant, meant_for);
         if process.record.fire_schedule(&firing, meant_for, clock.after(now)).await? {
-            triggers.stored.notify_one();
+            stored.notify_one();
         }
     }
     Ok(())
@@ -40,7 +47,8 @@ fn firing(name: &str, tenant: &str, meant_for: DateTime<Utc>) -> NewFiring {
     NewFiring {
         trigger: name.to_owned(),
         tenant: tenant.to_owned(),
-        request_id: format!("schedule/{time}"),
+        request_id: time.clone(),
+        origin: time.clone(),
         kind: FiringKind::Scheduled,
         cause: time.clone(),
         input: json!({ "scheduled_for": time }).to_string(),
