@@ -107,7 +107,11 @@ async fn examine(doctor: &Doctor) -> Vec<Finding> {
             Ok(()) => ok("backups", "the record has the last posts that went out"),
             Err(fault) => failure("backups", fault.message, "docs/deployment.md, Backup and restore"),
         });
-        match stuck(record, streams).await {
+        let notifications = settings
+            .as_ref()
+            .and_then(|settings| settings.section::<planner::notify::Section>("notifications").ok());
+        let overdue_after = notifications.and_then(|section| section.overdue_after);
+        match stuck(record, streams, overdue_after).await {
             Ok(found) => findings.extend(found),
             Err(fault) => findings.push(failure("the flow", fault.message, "run the doctor again")),
         }
@@ -117,7 +121,16 @@ async fn examine(doctor: &Doctor) -> Vec<Finding> {
 
 /// The configuration's own files, and the disk.
 fn files(settings: &Settings) -> Vec<Finding> {
-    let mut findings = vec![ok("configuration", "can be read")];
+    let faults = crate::config::faults(settings);
+    let mut findings: Vec<Finding> = faults
+        .into_iter()
+        .map(|fault| {
+            failure("configuration", fault.message, "mend it: the process that it is for does not start")
+        })
+        .collect();
+    if findings.is_empty() {
+        findings.push(ok("configuration", "every section can be read"));
+    }
     findings.push(match settings.shared.policy.read() {
         Ok(_) if settings.shared.policy.file.is_none() => {
             warning("policy", "none: nothing is forbidden", "set policy.file")
@@ -260,7 +273,11 @@ async fn redis(streams: &Streams) -> Vec<Finding> {
 }
 
 /// What waits for somebody, and for whom.
-async fn stuck(record: &Record, streams: &Streams) -> Result<Vec<Finding>, Fault> {
+async fn stuck(
+    record: &Record,
+    streams: &Streams,
+    overdue_after: Option<Duration>,
+) -> Result<Vec<Finding>, Fault> {
     let mut findings = Vec::new();
     let pauses = record.pauses().await?;
     for pause in &pauses {
@@ -281,13 +298,18 @@ async fn stuck(record: &Record, streams: &Streams) -> Result<Vec<Finding>, Fault
     }
     findings.extend(outside::examine(record).await?);
     let open = record.open_escalations(None, 1000).await?;
-    let overdue = open.iter().filter(|escalation| escalation.due_at < chrono::Utc::now()).count();
+    // Whichever comes first: what people are told of by `notifications`, or the step's own due time.
+    let now = chrono::Utc::now();
+    let waits_long = |opened: chrono::DateTime<chrono::Utc>| {
+        overdue_after.is_some_and(|after| (now - opened).to_std().is_ok_and(|waited| waited > after))
+    };
+    let overdue = open.iter().filter(|one| one.due_at < now || waits_long(one.opened_at)).count();
     findings.push(match (open.len(), overdue) {
         (0, _) => ok("escalations", "nobody is asked anything"),
         (asked, 0) => ok("escalations", format!("{asked} wait for a person, none overdue")),
         (asked, overdue) => warning(
             "escalations",
-            format!("{asked} wait for a person, {overdue} of them past their due time"),
+            format!("{asked} wait for a person, {overdue} of them overdue"),
             "`tidemill escalations list`",
         ),
     });
