@@ -53,7 +53,7 @@ async fn show(fleet: &LocalFleetRun, events: &[u8]) -> Result<(), Fault> {
     println!("Fleet is up at {}. Sending the sample events …", fleet.known.gateway);
     let sent = ingest::send(&client, events, "samples", &ProgressBar::hidden()).await?;
     wait(&client, &sent).await?;
-    where_each_stands(&client, &sent).await?;
+    where_each_stands(&client, &sent, &fleet.folder).await?;
     published_post(&client).await?;
     println!("\nLogs are in {}.", fleet.folder.join("logs").display());
     Ok(())
@@ -88,7 +88,7 @@ async fn wait(client: &Client, sent: &Sent) -> Result<(), Fault> {
     }
 }
 
-async fn where_each_stands(client: &Client, sent: &Sent) -> Result<(), Fault> {
+async fn where_each_stands(client: &Client, sent: &Sent, folder: &Path) -> Result<(), Fault> {
     let mut rows: BTreeMap<(String, String), usize> = BTreeMap::new();
     let runs = client.get("/v1/runs?limit=500").await?;
     let mut incidents = Vec::new();
@@ -121,8 +121,10 @@ async fn where_each_stands(client: &Client, sent: &Sent) -> Result<(), Fault> {
     }
     println!("\n{shown}");
     if let Some(run) = incidents.first() {
+        let folder = folder.display();
         println!(
-            "Why was that rejected? `tidemill runs show {run}` tells, in a fleet that `make up` keeps running."
+            "Why was that rejected? `tidemill up --folder {folder}` runs this fleet again; then, in another terminal, \
+             `tidemill why {run} --folder {folder}` tells."
         );
     }
     Ok(())
