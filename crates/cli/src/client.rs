@@ -154,13 +154,17 @@ impl Client {
     }
 
     async fn read(response: reqwest::Response) -> Result<Value, Fault> {
-        let status = response.status();
+        let (status, address) = (response.status(), response.url().origin().ascii_serialization());
         let body: Value = response.json().await.unwrap_or_default();
         if status.is_success() {
             return Ok(body);
         }
         let word = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
-        let mut message = format!("{} ({}): {}", word("title"), status.as_u16(), word("detail"));
+        let mut message = if body["title"].is_string() {
+            format!("{} ({}): {}", word("title"), status.as_u16(), word("detail"))
+        } else {
+            format!("{address} answers {status}, and not as a gateway does: is the address right?")
+        };
         if let Some(violations) = body["violations"].as_array() {
             for violation in violations {
                 message.push_str(&format!("\n  {}: {}", violation["rule"], violation["detail"]));

@@ -19,7 +19,11 @@ pub(crate) async fn run(command: Dlq) -> Result<(), Fault> {
     match command {
         Dlq::List { letters, limit, json, database } => {
             let record = database.record().await?;
-            let found = chosen(&record, &letters, i64::from(limit)).await?;
+            let found = if letters.ids.is_empty() {
+                chosen(&record, &letters, i64::from(limit)).await?
+            } else {
+                meant(&record, &letters).await?
+            };
             if json {
                 table::json(&found.iter().map(shown).collect());
             } else {

@@ -107,11 +107,8 @@ async fn examine(doctor: &Doctor) -> Vec<Finding> {
             Ok(()) => ok("backups", "the record has the last posts that went out"),
             Err(fault) => failure("backups", fault.message, "docs/deployment.md, Backup and restore"),
         });
-        let notifications = settings
-            .as_ref()
-            .and_then(|settings| settings.section::<planner::notify::Section>("notifications").ok());
-        let overdue_after = notifications.and_then(|section| section.overdue_after);
-        match stuck(record, streams, overdue_after).await {
+        let limits = settings.as_ref().map(Limits::of).unwrap_or_default();
+        match stuck(record, streams, &limits).await {
             Ok(found) => findings.extend(found),
             Err(fault) => findings.push(failure("the flow", fault.message, "run the doctor again")),
         }
@@ -272,12 +269,26 @@ async fn redis(streams: &Streams) -> Vec<Finding> {
     findings
 }
 
-/// What waits for somebody, and for whom.
-async fn stuck(
-    record: &Record,
-    streams: &Streams,
+/// What the configuration calls too much or too late; nothing where it cannot be read.
+#[derive(Default)]
+struct Limits {
     overdue_after: Option<Duration>,
-) -> Result<Vec<Finding>, Fault> {
+    high_water: Option<u64>,
+}
+
+impl Limits {
+    fn of(settings: &Settings) -> Self {
+        let notifications = settings.section::<planner::notify::Section>("notifications").ok();
+        let gateway = settings.section::<gateway::config::Section>("gateway").ok();
+        Self {
+            overdue_after: notifications.and_then(|section| section.overdue_after),
+            high_water: gateway.map(|section| section.high_water),
+        }
+    }
+}
+
+/// What waits for somebody, and for whom.
+async fn stuck(record: &Record, streams: &Streams, limits: &Limits) -> Result<Vec<Finding>, Fault> {
     let mut findings = Vec::new();
     let pauses = record.pauses().await?;
     for pause in &pauses {
@@ -294,14 +305,14 @@ async fn stuck(
         ));
     }
     for stream in streams::WORK_STREAMS {
-        findings.push(stage(streams, stream.worker).await?);
+        findings.push(stage(streams, stream.worker, limits).await?);
     }
     findings.extend(outside::examine(record).await?);
     let open = record.open_escalations(None, 1000).await?;
     // Whichever comes first: what people are told of by `notifications`, or the step's own due time.
     let now = chrono::Utc::now();
     let waits_long = |opened: chrono::DateTime<chrono::Utc>| {
-        overdue_after.is_some_and(|after| (now - opened).to_std().is_ok_and(|waited| waited > after))
+        limits.overdue_after.is_some_and(|after| (now - opened).to_std().is_ok_and(|waited| waited > after))
     };
     let overdue = open.iter().filter(|one| one.due_at < now || waits_long(one.opened_at)).count();
     findings.push(match (open.len(), overdue) {
@@ -339,7 +350,7 @@ async fn stuck(
     Ok(findings)
 }
 
-async fn stage(streams: &Streams, worker: &'static str) -> Result<Finding, Fault> {
+async fn stage(streams: &Streams, worker: &'static str, limits: &Limits) -> Result<Finding, Fault> {
     let backlog = streams.backlog(worker).await?;
     let mut live = 0;
     for partition in 0..streams.partitions() {
@@ -356,6 +367,9 @@ async fn stage(streams: &Streams, worker: &'static str) -> Result<Finding, Fault
     Ok(if live == 0 {
         let told = format!("{told}: nobody works on it");
         failure(worker, told, format!("start tidemill-{worker}"))
+    } else if worker == "etl" && limits.high_water.is_some_and(|most| backlog.stream > most) {
+        let told = format!("{told}: over gateway.high_water, so that the gateway answers 429");
+        warning(worker, told, "more processes of tidemill-etl, or end its pause; senders wait until then")
     } else if backlog.stream > 0 && oldest > OLD {
         warning(worker, told, format!("more processes of tidemill-{worker}; its log says what holds it up"))
     } else {
