@@ -147,7 +147,7 @@ async fn where_each_stands(client: &Client, sent: &Sent, folder: &Path) -> Resul
         let folder = folder.display();
         println!(
             "Why was that rejected? `tidemill up --folder {folder}` runs this fleet again; then, in another terminal, \
-             `tidemill why {run} --folder {folder}` tells."
+             `tidemill runs show {run} --folder {folder}` tells."
         );
     }
     Ok(())
