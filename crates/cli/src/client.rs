@@ -41,6 +41,10 @@ impl LocalFleet {
     }
 }
 
+/// How long a connection to the gateway may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long an answer may take. The gateway gives up PostgreSQL after 10 s by itself, where it can notice.
+const ANSWER: Duration = Duration::from_secs(30);
 /// The longest that one connection is followed.
 const FOLLOWED: Duration = Duration::from_secs(24 * 3600);
 
@@ -61,6 +65,7 @@ impl Client {
                 gateway.folder.display()
             ))
         })?;
+        let url = address(&url)?;
         let kept = || std::fs::read_to_string(gateway.folder.join(LocalFleet::TOKEN)).ok();
         let given = match (&gateway.token, &gateway.token_file) {
             (Some(_), Some(_)) => {
@@ -74,10 +79,11 @@ impl Client {
             Fault::usage("no access token is known: pass --token or set TIDEMILL_TOKEN; `tidemill tokens add` makes one")
         })?;
         let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(120))
+            .connect_timeout(CONNECT)
+            .timeout(ANSWER)
             .build()
             .map_err(|e| Fault::bug(format!("no HTTP client: {e}")))?;
-        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), token: token.trim().to_owned() })
+        Ok(Self { http, url, token: token.trim().to_owned() })
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Fault> {
@@ -112,11 +118,23 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Fault {
-        Fault::unavailable(format!("the gateway {} does not answer: {error}; is the fleet up?", self.url))
+        let url = &self.url;
+        Fault::unavailable(if error.is_connect() {
+            format!("the gateway {url} cannot be reached: {}; is the fleet up?", cause(error))
+        } else if error.is_timeout() {
+            format!(
+                "the gateway {url} has not answered within {} s: PostgreSQL or Redis may be out; `tidemill doctor` tells. \
+                 What was asked for may have been done: look before you ask again",
+                ANSWER.as_secs()
+            )
+        } else {
+            format!("the gateway {url} broke off: {}; its log says why", cause(error))
+        })
     }
 
-    /// Asks; waits and asks again while the gateway says that it is too much.
+    /// Asks; waits and asks again while the gateway says that it is too much, which is told once.
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Value, Fault> {
+        let mut told = false;
         loop {
             let again = request.try_clone().ok_or_else(|| Fault::bug("a request that cannot be repeated"))?;
             let response = again.send().await.map_err(|e| self.unreachable(&e))?;
@@ -124,18 +142,29 @@ impl Client {
                 return Self::read(response).await;
             }
             let after = response.headers().get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok());
+            if !std::mem::replace(&mut told, true) {
+                let body: Value = response.json().await.unwrap_or_default();
+                eprintln!(
+                    "The gateway asks to wait: {}. Waiting until it takes more; Ctrl-C ends it.",
+                    body["detail"].as_str().unwrap_or("too many requests")
+                );
+            }
             tokio::time::sleep(Duration::from_secs(after.unwrap_or(1))).await;
         }
     }
 
     async fn read(response: reqwest::Response) -> Result<Value, Fault> {
-        let status = response.status();
+        let (status, address) = (response.status(), response.url().origin().ascii_serialization());
         let body: Value = response.json().await.unwrap_or_default();
         if status.is_success() {
             return Ok(body);
         }
         let word = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
-        let mut message = format!("{} ({}): {}", word("title"), status.as_u16(), word("detail"));
+        let mut message = if body["title"].is_string() {
+            format!("{} ({}): {}", word("title"), status.as_u16(), word("detail"))
+        } else {
+            format!("{address} answers {status}, and not as a gateway does: is the address right?")
+        };
         if let Some(violations) = body["violations"].as_array() {
             for violation in violations {
                 message.push_str(&format!("\n  {}: {}", violation["rule"], violation["detail"]));
@@ -143,6 +172,25 @@ impl Client {
         }
         Err(if status.is_server_error() { Fault::unavailable(message) } else { Fault::usage(message) })
     }
+}
+
+/// The address without its last slash.
+fn address(text: &str) -> Result<String, Fault> {
+    let known = reqwest::Url::parse(text).is_ok_and(|url| ["http", "https"].contains(&url.scheme()));
+    if known {
+        return Ok(text.trim_end_matches('/').to_owned());
+    }
+    let meant = text.rsplit("://").next().unwrap_or(text);
+    Err(Fault::usage(format!("`{text}` is no address of a gateway: write it like http://{meant}")))
+}
+
+/// What lies below an error of the HTTP client, whose own words only repeat the address.
+fn cause(error: &reqwest::Error) -> String {
+    let mut deepest: &dyn std::error::Error = error;
+    while let Some(below) = deepest.source() {
+        deepest = below;
+    }
+    deepest.to_string()
 }
 
 /// Events that come as they happen.
@@ -189,4 +237,39 @@ pub(crate) fn escaped(text: &str) -> String {
             other => format!("%{other:02X}"),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet::FaultKind;
+
+    use super::*;
+
+    fn at(url: &str) -> Gateway {
+        Gateway { url: Some(url.to_owned()), token: Some("t".to_owned()), ..Gateway::default() }
+    }
+
+    #[test]
+    fn an_address_without_http_is_refused_with_the_one_that_is_meant() {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        for wrong in ["127.0.0.1:18480", "localhost:18480", "redis://127.0.0.1:18480", ""] {
+            let fault = Client::of(&at(wrong)).unwrap_err();
+            assert!(fault.kind == FaultKind::Usage && fault.message.contains("http://"), "{fault}");
+        }
+        assert_eq!(Client::of(&at("http://127.0.0.1:1/")).unwrap().url, "http://127.0.0.1:1");
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_is_not_there_and_one_that_keeps_silent_are_told_apart() {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent = format!("http://{}", listener.local_addr().unwrap());
+        let mut client = Client::of(&at(&silent)).unwrap();
+        client.http = reqwest::Client::builder().timeout(Duration::from_millis(50)).build().unwrap();
+        let fault = client.get("/v1/runs").await.unwrap_err();
+        assert!(fault.message.contains("has not answered") && fault.message.contains("doctor"), "{fault}");
+        drop(listener);
+        let fault = client.get("/v1/runs").await.unwrap_err();
+        assert!(fault.message.contains("cannot be reached: Connection refused"), "{fault}");
+    }
 }

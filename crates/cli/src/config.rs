@@ -2,6 +2,8 @@
 
 use fleet::Fault;
 use fleet::config::{Admin, Database, Effective, Log, PolicyFile, Redis, Settings, Worker};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::args::Config;
 use crate::table;
@@ -21,23 +23,57 @@ pub(crate) fn run(command: Config) -> Result<(), Fault> {
     Ok(())
 }
 
+/// A section with its type: what is shown of it, and how the process that it is for reads it.
+struct Section {
+    name: &'static str,
+    effective: fn(&Settings, &str) -> Result<Vec<Effective>, Fault>,
+    read: fn(&Settings, &str) -> Result<(), Fault>,
+}
+
+fn section<T: DeserializeOwned + Serialize + Default>(name: &'static str) -> Section {
+    Section {
+        name,
+        effective: Settings::effective::<T>,
+        read: |settings, name| settings.section::<T>(name).map(drop),
+    }
+}
+
+fn sections() -> [Section; 14] {
+    [
+        section::<Redis>("redis"),
+        section::<Database>("database"),
+        section::<streams::StreamNames>("streams"),
+        section::<Worker>("worker"),
+        section::<Admin>("admin"),
+        section::<Log>("log"),
+        section::<PolicyFile>("policy"),
+        section::<gateway::config::Section>("gateway"),
+        section::<planner::config::Section>("planner"),
+        section::<planner::notify::Section>("notifications"),
+        section::<etl::config::Section>("etl"),
+        section::<recall::config::Section>("embedding"),
+        section::<judge::config::Section>("judge"),
+        section::<publisher::config::Section>("publisher"),
+    ]
+}
+
 /// Every effective value of every section.
 pub(crate) fn effective(settings: &Settings) -> Result<Vec<Effective>, Fault> {
-    let mut found = settings.effective::<Redis>("redis")?;
-    found.extend(settings.effective::<Database>("database")?);
-    found.extend(settings.effective::<streams::StreamNames>("streams")?);
-    found.extend(settings.effective::<Worker>("worker")?);
-    found.extend(settings.effective::<Admin>("admin")?);
-    found.extend(settings.effective::<Log>("log")?);
-    found.extend(settings.effective::<PolicyFile>("policy")?);
-    found.extend(settings.effective::<gateway::config::Section>("gateway")?);
-    found.extend(settings.effective::<planner::config::Section>("planner")?);
-    found.extend(settings.effective::<planner::notify::Section>("notifications")?);
-    found.extend(settings.effective::<etl::config::Section>("etl")?);
-    found.extend(settings.effective::<recall::config::Section>("embedding")?);
-    found.extend(settings.effective::<judge::config::Section>("judge")?);
-    found.extend(settings.effective::<publisher::config::Section>("publisher")?);
+    let mut found = Vec::new();
+    for section in sections() {
+        found.extend((section.effective)(settings, section.name)?);
+    }
     Ok(found)
+}
+
+/// What the processes would refuse, a fault for each section.
+pub(crate) fn faults(settings: &Settings) -> Vec<Fault> {
+    let mut faults: Vec<Fault> =
+        sections().iter().filter_map(|section| (section.read)(settings, section.name).err()).collect();
+    if let Ok(section) = settings.section::<publisher::config::Section>("publisher") {
+        faults.extend(publisher::check(&section).err());
+    }
+    faults
 }
 
 #[cfg(test)]
@@ -87,6 +123,29 @@ publisher:
         assert_eq!(embedding.openai.base_url, "hush");
         std::fs::remove_file(secret.path()).unwrap();
         assert_eq!(serde_json::to_string(&effective(&settings).unwrap()).unwrap(), shown, "it opens no file");
+    }
+
+    #[test]
+    fn each_section_that_a_process_would_refuse_is_told_of() {
+        let wrong = "
+gateway: { adress: x }
+planner: { sources: [{ name: s, cron: '* * * * *' }] }
+publisher: { outlets: { desk: { webhook: { url: 'https://example.org', secret_file: /no/such/file } } } }
+";
+        let found = |yaml: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), yaml).unwrap();
+            let given = Overrides { config: Some(file.path().to_owned()), ..Overrides::default() };
+            let faults = faults(&Settings::resolve(&given, BTreeMap::new()).unwrap());
+            faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>()
+        };
+        let told = found(wrong);
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told[0].contains("did you mean `address`?"), "{told:?}");
+        assert!(told[1].contains("planner.sources") && told[2].contains("/no/such/file"), "{told:?}");
+        let told = found("publisher: { outlet: moon }");
+        assert!(told.len() == 1 && told[0].contains("there is no outlet `moon`"), "{told:?}");
+        assert_eq!(found("{}"), Vec::<String>::new());
     }
 
     #[test]

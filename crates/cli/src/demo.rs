@@ -1,7 +1,7 @@
 //! `tidemill demo`: the main job on the sample events, from nothing to a table of where each ended.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fleet::Fault;
@@ -21,6 +21,7 @@ pub(crate) async fn run(demo: Demo) -> Result<(), Fault> {
     let file = std::fs::read(&demo.events).map_err(|e| {
         Fault::usage(format!("{} cannot be read: {e}; run it in the repository", demo.events.display()))
     })?;
+    refuse_configuration(std::env::vars().map(|(name, _)| name))?;
     empty(&demo.folder)?;
     println!("Starting a fleet in {} …", demo.folder.display());
     let absolute =
@@ -30,7 +31,9 @@ pub(crate) async fn run(demo: Demo) -> Result<(), Fault> {
         ("TIDEMILL_POLICY__FILE".to_owned(), absolute(&demo.policy)),
         ("TIDEMILL_PUBLISHER__FILES__FOLDER".to_owned(), absolute(&demo.folder.join("published"))),
     ];
-    let fleet = LocalFleetRun::start(&demo.folder, &[], &Overrides::default(), &environment).await?;
+    // Not the folder's own configuration, whose outlets, targets and servers are no place for samples.
+    let overrides = Overrides { config: Some(PathBuf::from("/dev/null")), ..Overrides::default() };
+    let fleet = LocalFleetRun::start(&demo.folder, &[], &overrides, &environment).await?;
     let shown = Box::pin(show(&fleet, &file)).await;
     println!("Stopping …");
     let folder = fleet.folder.clone();
@@ -40,6 +43,26 @@ pub(crate) async fn run(demo: Demo) -> Result<(), Fault> {
         folder.join("published").display()
     );
     shown
+}
+
+/// Variables that send nothing anywhere.
+const HARMLESS: [&str; 3] = ["EMBEDDING__EMBEDDER", "EMBEDDING__MODEL_FOLDER", "LOG__"];
+
+/// Refuses variables that would lead the samples to servers or outlets of somebody's.
+fn refuse_configuration(variables: impl Iterator<Item = String>) -> Result<(), Fault> {
+    let configures = |name: &String| {
+        name.strip_prefix("TIDEMILL_").is_some_and(|key| {
+            key.contains("__") && !HARMLESS.iter().any(|harmless| key.starts_with(harmless))
+        })
+    };
+    let given: Vec<String> = variables.filter(configures).collect();
+    if given.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::usage(format!(
+        "the demonstration stands by itself and takes no configuration: unset {} for it",
+        given.join(", ")
+    )))
 }
 
 async fn show(fleet: &LocalFleetRun, events: &[u8]) -> Result<(), Fault> {
@@ -53,7 +76,7 @@ async fn show(fleet: &LocalFleetRun, events: &[u8]) -> Result<(), Fault> {
     println!("Fleet is up at {}. Sending the sample events …", fleet.known.gateway);
     let sent = ingest::send(&client, events, "samples", &ProgressBar::hidden()).await?;
     wait(&client, &sent).await?;
-    where_each_stands(&client, &sent).await?;
+    where_each_stands(&client, &sent, &fleet.folder).await?;
     published_post(&client).await?;
     println!("\nLogs are in {}.", fleet.folder.join("logs").display());
     Ok(())
@@ -88,7 +111,7 @@ async fn wait(client: &Client, sent: &Sent) -> Result<(), Fault> {
     }
 }
 
-async fn where_each_stands(client: &Client, sent: &Sent) -> Result<(), Fault> {
+async fn where_each_stands(client: &Client, sent: &Sent, folder: &Path) -> Result<(), Fault> {
     let mut rows: BTreeMap<(String, String), usize> = BTreeMap::new();
     let runs = client.get("/v1/runs?limit=500").await?;
     let mut incidents = Vec::new();
@@ -121,8 +144,10 @@ async fn where_each_stands(client: &Client, sent: &Sent) -> Result<(), Fault> {
     }
     println!("\n{shown}");
     if let Some(run) = incidents.first() {
+        let folder = folder.display();
         println!(
-            "Why was that rejected? `tidemill runs show {run}` tells, in a fleet that `make up` keeps running."
+            "Why was that rejected? `tidemill up --folder {folder}` runs this fleet again; then, in another terminal, \
+             `tidemill runs show {run} --folder {folder}` tells."
         );
     }
     Ok(())
@@ -179,4 +204,18 @@ fn free_address() -> Result<String, Fault> {
     let listener =
         std::net::TcpListener::bind("127.0.0.1:0").map_err(|e| Fault::unavailable(e.to_string()))?;
     Ok(listener.local_addr().map_err(|e| Fault::bug(e.to_string()))?.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_that_name_servers_or_outlets_are_refused() {
+        let refused = |name: &str| refuse_configuration([name.to_owned()].into_iter()).is_err();
+        assert!(refused("TIDEMILL_DATABASE__URL") && refused("TIDEMILL_PUBLISHER__OUTLET"));
+        assert!(refused("TIDEMILL_EMBEDDING__WEAVIATE__URL"));
+        assert!(!refused("TIDEMILL_EMBEDDING__EMBEDDER") && !refused("TIDEMILL_LOG__LEVEL"));
+        assert!(!refused("TIDEMILL_TOKEN") && !refused("HOME"));
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fleet::{Fault, Replayed, Replayer};
+use fleet::{Fault, Replayed, Replayer, Workflows};
 use record::{DeadLetter, LetterFilter, Record, error_fingerprint};
 use serde_json::{Value, json};
 
@@ -18,7 +18,12 @@ const MOST: i64 = 100_000;
 pub(crate) async fn run(command: Dlq) -> Result<(), Fault> {
     match command {
         Dlq::List { letters, limit, json, database } => {
-            let found = database.record().await?.dead_letters(&filter(&letters)?, i64::from(limit)).await?;
+            let record = database.record().await?;
+            let found = if letters.ids.is_empty() {
+                chosen(&record, &letters, i64::from(limit)).await?
+            } else {
+                meant(&record, &letters).await?
+            };
             if json {
                 table::json(&found.iter().map(shown).collect());
             } else {
@@ -35,10 +40,40 @@ pub(crate) async fn run(command: Dlq) -> Result<(), Fault> {
     }
 }
 
+/// The letters that the filter lets through. A stage without any must at least exist.
+async fn chosen(record: &Record, letters: &Letters, limit: i64) -> Result<Vec<DeadLetter>, Fault> {
+    let mut filter = filter(letters)?;
+    let Some(stage) = &letters.stage else { return Ok(record.dead_letters(&filter, limit).await?) };
+    let stages = Workflows::new(record.clone()).steps().await?;
+    filter.steps = stages.get(stage).into_iter().flatten().cloned().collect();
+    let found = record.dead_letters(&filter, limit).await?;
+    let is_step = stages.values().flatten().any(|step| step == stage);
+    let is_stream = || stream_names().any(|stream| stream.contains(stage.as_str()));
+    if found.is_empty() && filter.steps.is_empty() && !is_step && !is_stream() {
+        let known = stages.iter().map(|(worker, steps)| {
+            format!("{worker} ({})", steps.iter().map(String::as_str).collect::<Vec<_>>().join(", "))
+        });
+        return Err(Fault::usage(format!(
+            "`{stage}` is no stage, and no letter has it: known are {}, and the streams {}",
+            known.collect::<Vec<_>>().join(", "),
+            stream_names().collect::<Vec<_>>().join(", ")
+        )));
+    }
+    Ok(found)
+}
+
+/// The streams whose entries may become letters, by their plain names.
+fn stream_names() -> impl Iterator<Item = String> {
+    let work = streams::WORK_STREAMS.iter().map(|stream| format!("{}:{}", stream.base, stream.kind));
+    let others = [streams::HITL_RESOLUTION, streams::PLANNER_TRIGGERS, streams::DATASET_EVENTS];
+    work.chain(others.map(str::to_owned)).chain(["source:".to_owned()])
+}
+
 fn filter(letters: &Letters) -> Result<LetterFilter, Fault> {
     Ok(LetterFilter {
         tenant: None,
         stage: letters.stage.clone(),
+        steps: Vec::new(),
         error: letters.error.clone(),
         text: letters.text.clone(),
         since: letters.since.as_deref().map(local_work::moment).transpose()?,
@@ -54,7 +89,7 @@ async fn meant(record: &Record, letters: &Letters) -> Result<Vec<DeadLetter>, Fa
                 "name letters, or choose them by --stage, --error, --text, --since, --until; --all means every one",
             ));
         }
-        return Ok(record.dead_letters(&filter(letters)?, MOST).await?);
+        return chosen(record, letters, MOST).await;
     }
     let mut found = Vec::with_capacity(letters.ids.len());
     for id in &letters.ids {

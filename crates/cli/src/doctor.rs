@@ -107,7 +107,8 @@ async fn examine(doctor: &Doctor) -> Vec<Finding> {
             Ok(()) => ok("backups", "the record has the last posts that went out"),
             Err(fault) => failure("backups", fault.message, "docs/deployment.md, Backup and restore"),
         });
-        match stuck(record, streams).await {
+        let limits = settings.as_ref().map(Limits::of).unwrap_or_default();
+        match stuck(record, streams, &limits).await {
             Ok(found) => findings.extend(found),
             Err(fault) => findings.push(failure("the flow", fault.message, "run the doctor again")),
         }
@@ -117,7 +118,16 @@ async fn examine(doctor: &Doctor) -> Vec<Finding> {
 
 /// The configuration's own files, and the disk.
 fn files(settings: &Settings) -> Vec<Finding> {
-    let mut findings = vec![ok("configuration", "can be read")];
+    let faults = crate::config::faults(settings);
+    let mut findings: Vec<Finding> = faults
+        .into_iter()
+        .map(|fault| {
+            failure("configuration", fault.message, "mend it: the process that it is for does not start")
+        })
+        .collect();
+    if findings.is_empty() {
+        findings.push(ok("configuration", "every section can be read"));
+    }
     findings.push(match settings.shared.policy.read() {
         Ok(_) if settings.shared.policy.file.is_none() => {
             warning("policy", "none: nothing is forbidden", "set policy.file")
@@ -259,8 +269,26 @@ async fn redis(streams: &Streams) -> Vec<Finding> {
     findings
 }
 
+/// What the configuration calls too much or too late; nothing where it cannot be read.
+#[derive(Default)]
+struct Limits {
+    overdue_after: Option<Duration>,
+    high_water: Option<u64>,
+}
+
+impl Limits {
+    fn of(settings: &Settings) -> Self {
+        let notifications = settings.section::<planner::notify::Section>("notifications").ok();
+        let gateway = settings.section::<gateway::config::Section>("gateway").ok();
+        Self {
+            overdue_after: notifications.and_then(|section| section.overdue_after),
+            high_water: gateway.map(|section| section.high_water),
+        }
+    }
+}
+
 /// What waits for somebody, and for whom.
-async fn stuck(record: &Record, streams: &Streams) -> Result<Vec<Finding>, Fault> {
+async fn stuck(record: &Record, streams: &Streams, limits: &Limits) -> Result<Vec<Finding>, Fault> {
     let mut findings = Vec::new();
     let pauses = record.pauses().await?;
     for pause in &pauses {
@@ -277,17 +305,22 @@ async fn stuck(record: &Record, streams: &Streams) -> Result<Vec<Finding>, Fault
         ));
     }
     for stream in streams::WORK_STREAMS {
-        findings.push(stage(streams, stream.worker).await?);
+        findings.push(stage(streams, stream.worker, limits).await?);
     }
     findings.extend(outside::examine(record).await?);
     let open = record.open_escalations(None, 1000).await?;
-    let overdue = open.iter().filter(|escalation| escalation.due_at < chrono::Utc::now()).count();
+    // Whichever comes first: what people are told of by `notifications`, or the step's own due time.
+    let now = chrono::Utc::now();
+    let waits_long = |opened: chrono::DateTime<chrono::Utc>| {
+        limits.overdue_after.is_some_and(|after| (now - opened).to_std().is_ok_and(|waited| waited > after))
+    };
+    let overdue = open.iter().filter(|one| one.due_at < now || waits_long(one.opened_at)).count();
     findings.push(match (open.len(), overdue) {
         (0, _) => ok("escalations", "nobody is asked anything"),
         (asked, 0) => ok("escalations", format!("{asked} wait for a person, none overdue")),
         (asked, overdue) => warning(
             "escalations",
-            format!("{asked} wait for a person, {overdue} of them past their due time"),
+            format!("{asked} wait for a person, {overdue} of them overdue"),
             "`tidemill escalations list`",
         ),
     });
@@ -317,7 +350,7 @@ async fn stuck(record: &Record, streams: &Streams) -> Result<Vec<Finding>, Fault
     Ok(findings)
 }
 
-async fn stage(streams: &Streams, worker: &'static str) -> Result<Finding, Fault> {
+async fn stage(streams: &Streams, worker: &'static str, limits: &Limits) -> Result<Finding, Fault> {
     let backlog = streams.backlog(worker).await?;
     let mut live = 0;
     for partition in 0..streams.partitions() {
@@ -334,6 +367,9 @@ async fn stage(streams: &Streams, worker: &'static str) -> Result<Finding, Fault
     Ok(if live == 0 {
         let told = format!("{told}: nobody works on it");
         failure(worker, told, format!("start tidemill-{worker}"))
+    } else if worker == "etl" && limits.high_water.is_some_and(|most| backlog.stream > most) {
+        let told = format!("{told}: over gateway.high_water, so that the gateway answers 429");
+        warning(worker, told, "more processes of tidemill-etl, or end its pause; senders wait until then")
     } else if backlog.stream > 0 && oldest > OLD {
         warning(worker, told, format!("more processes of tidemill-{worker}; its log says what holds it up"))
     } else {

@@ -26,6 +26,9 @@ pub(crate) async fn run(command: Escalations) -> Result<(), Fault> {
                     &one["rule"],
                 ]
                 .map(table::plain);
+                let late =
+                    chrono::DateTime::parse_from_rfc3339(&due).is_ok_and(|due| due < chrono::Utc::now());
+                let due = if late { format!("{due} overdue") } else { due };
                 shown.add_row([id, issue, priority, due, rule, question]);
             }
             println!("{shown}");

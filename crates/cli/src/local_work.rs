@@ -20,7 +20,7 @@ impl Database {
         ))
     }
 
-    fn settings(&self) -> Result<Settings, Fault> {
+    pub(crate) fn settings(&self) -> Result<Settings, Fault> {
         Settings::load(&Overrides {
             redis_url: self.redis_url.clone(),
             database_url: self.database_url.clone(),

@@ -92,7 +92,10 @@ async fn run(args: Args) -> Result<(), Fault> {
         Command::Prune(prune) => prune::run(prune).await,
         Command::Vectors(command) => vector_store::run(command).await,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "tidemill", &mut std::io::stdout());
+            // Written as a whole: the generator panics where nobody reads any more.
+            let mut completions = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "tidemill", &mut completions);
+            print!("{}", String::from_utf8_lossy(&completions));
             Ok(())
         }
         Command::Recall(command) => recall::run(command).await,

@@ -1,6 +1,7 @@
 //! `tidemill top`: the fleet, live.
 
 use std::collections::HashMap;
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use fleet::Fault;
@@ -23,6 +24,9 @@ const SILENT_MS: u64 = 30_000;
 const HEADINGS: [&str; 7] = ["stage", "backlog", "per second", "oldest", "retries", "letters", "processes"];
 
 pub(crate) async fn run(top: Top) -> Result<(), Fault> {
+    if !top.once && !std::io::stdout().is_terminal() {
+        return Err(Fault::usage("a live view needs a terminal; `tidemill top --once` prints one picture"));
+    }
     let client = Client::of(&top.gateway)?;
     let mut fleet = View::default();
     fleet.look(&client).await?;

@@ -14,14 +14,38 @@ pub(crate) async fn run(command: Triggers) -> Result<(), Fault> {
             fire(&Client::of(&gateway)?, &trigger, &input, request_id).await
         }
         Triggers::Firings { trigger, outcome, limit, json, gateway } => {
-            let filter = [("trigger", trigger), ("outcome", outcome)].map(|(name, value)| {
+            let outcome = outcome.map(|outcome| outcome.as_str().to_owned());
+            let filter = [("trigger", trigger.clone()), ("outcome", outcome)].map(|(name, value)| {
                 value.map(|value| format!("&{name}={}", client::escaped(&value))).unwrap_or_default()
             });
             let path = format!("/v1/firings?limit={limit}{}", filter.concat());
-            firings(&Client::of(&gateway)?.get(&path).await?["firings"], json);
+            let client = Client::of(&gateway)?;
+            let found = &client.get(&path).await?["firings"];
+            if let (Some(trigger), true) = (&trigger, found.as_array().is_none_or(Vec::is_empty)) {
+                must_be_known(&client, trigger).await?;
+            }
+            firings(found, json);
             Ok(())
         }
     }
+}
+
+/// Refuses a trigger that nobody configured. One that is configured no more may still have firings.
+async fn must_be_known(client: &Client, trigger: &str) -> Result<(), Fault> {
+    let found = client.get("/v1/triggers").await?;
+    let names = found["triggers"].as_array().into_iter().flatten().map(|one| table::plain(&one["name"]));
+    let known: Vec<String> = names.collect();
+    if known.iter().any(|name| name == trigger) {
+        return Ok(());
+    }
+    Err(Fault::usage(format!(
+        "there is no trigger `{trigger}`, and none of that name ever fired; {}",
+        if known.is_empty() {
+            "none is configured".to_owned()
+        } else {
+            format!("known are {}", known.join(", "))
+        }
+    )))
 }
 
 async fn list(client: &Client, json: bool) -> Result<(), Fault> {

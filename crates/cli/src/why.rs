@@ -1,5 +1,6 @@
 //! `tidemill why`: in words, what a run waits for or why it ended.
 
+use chrono::{DateTime, Utc};
 use fleet::Fault;
 use serde_json::Value;
 
@@ -7,20 +8,22 @@ use crate::args::Why;
 use crate::client::Client;
 use crate::{local_work, publications, table};
 
+/// A consumer that was silent for longer is no live process.
+const SILENT_MS: u64 = 30_000;
+
 pub(crate) async fn run(why: Why) -> Result<(), Fault> {
     let id = local_work::id(&why.run, "run")?;
     let client = Client::of(&why.gateway)?;
     let run = client.get(&format!("/v1/runs/{id}")).await?;
     let fleet = client.get("/v1/fleet").await?;
-    explain(&run, &fleet).iter().for_each(|line| println!("{line}"));
+    explain(&run, &fleet, Utc::now()).iter().for_each(|line| println!("{line}"));
     Ok(())
 }
 
-fn explain(run: &Value, fleet: &Value) -> Vec<String> {
-    let [state, step, reason, due] =
-        [&run["state"], &run["step"], &run["reason"], &run["due_at"]].map(table::plain);
+fn explain(run: &Value, fleet: &Value, now: DateTime<Utc>) -> Vec<String> {
+    let [state, step, reason] = [&run["state"], &run["step"], &run["reason"]].map(table::plain);
     let mut lines = match state.as_str() {
-        "running" => running(run, fleet, &step, &reason, &due),
+        "running" => running(run, fleet, now),
         "waiting" => waiting(run, &step),
         "parked" => vec![format!("It is held back at {step}: {reason}.")],
         "duplicate" => {
@@ -33,28 +36,68 @@ fn explain(run: &Value, fleet: &Value) -> Vec<String> {
         ended => vec![format!("It ended as {ended} at {}: {reason}.", table::plain(&run["ended_at"]))],
     };
     for row in run["publications"].as_array().into_iter().flatten() {
-        let [outlet, state, told] = [&row["outlet"], &row["state"], &row["reference"]].map(table::plain);
+        let told = if row["reference"].is_null() { &row["reason"] } else { &row["reference"] };
+        let [outlet, state, told] = [&row["outlet"], &row["state"], told].map(table::plain);
         lines.push(format!("Publication through {outlet}: {state} {told}").trim_end().to_owned());
         lines.extend(publications::revocation(row).map(|told| format!("  {told}")));
     }
     lines
 }
 
-fn running(run: &Value, fleet: &Value, step: &str, reason: &str, due: &str) -> Vec<String> {
+fn running(run: &Value, fleet: &Value, now: DateTime<Utc>) -> Vec<String> {
     let attempt = run["attempt"].as_i64().unwrap_or(0);
-    let mut lines = if attempt > 0 {
-        vec![format!("It failed {attempt} times at {step} ({reason}); the next try is due at {due}.")]
-    } else {
-        vec![format!("It waits for a worker to do the step {step}, since {due}.")]
-    };
+    let [step, reason, due, worker] =
+        [&run["step"], &run["reason"], &run["due_at"], &run["worker"]].map(table::plain);
+    let later = DateTime::parse_from_rfc3339(&due).is_ok_and(|due| due > now);
+    let mut lines = vec![match (attempt, later) {
+        (0, false) => format!("It waits for a worker to do the step {step}, since {due}."),
+        (0, true) => format!("It is put off at the step {step}, until {due}: {reason}."),
+        (_, true) => {
+            format!("It failed {attempt} times at {step} ({reason}); the next try is due at {due}.")
+        }
+        (_, false) => {
+            format!(
+                "It failed {attempt} times at {step} ({reason}); the next try waits for a worker since {due}."
+            )
+        }
+    }];
+    lines.extend(hindrances(run, fleet));
     for stream in fleet["streams"].as_array().into_iter().flatten() {
-        let workers = stream["consumers"].as_array().map_or(0, Vec::len);
-        let [worker, backlog] = [&stream["worker"], &stream["backlog"]].map(table::plain);
-        if workers == 0 {
-            lines.push(format!("No {worker} worker is connected; {backlog} entries wait for one."));
+        let [name, backlog] = [&stream["worker"], &stream["backlog"]].map(table::plain);
+        let consumers = stream["consumers"].as_array().into_iter().flatten();
+        let live = consumers.filter(|one| one["idle_ms"].as_u64().is_none_or(|idle| idle < SILENT_MS));
+        if live.count() == 0 && (worker.is_empty() || worker == name) {
+            lines.push(format!("No {name} worker is connected; {backlog} entries wait for one."));
         }
     }
     lines
+}
+
+/// What is paused or out of what the run's step needs. Of a publishing step that names no outlet the gateway does not know
+/// which one it takes: then every outlet counts.
+fn hindrances(run: &Value, fleet: &Value) -> Vec<String> {
+    let concerns = |what: &Value| match what["kind"].as_str() {
+        Some("stage") => what["name"] == run["worker"],
+        Some("outlet") => {
+            run["worker"] == "publisher" && (run["outlet"].is_null() || what["name"] == run["outlet"])
+        }
+        _ => false,
+    };
+    let of = |list: &str| fleet[list].as_array().into_iter().flatten().filter(|what| concerns(what));
+    let paused = of("pauses").map(|pause| {
+        let [kind, name, by, at, why] =
+            ["kind", "name", "paused_by", "paused_at", "reason"].map(|key| table::plain(&pause[key]));
+        let why = if why.is_empty() { why } else { format!(" ({why})") };
+        format!(
+            "The {kind} {name} is paused by {by} since {at}{why}: `tidemill resume {kind} {name}` ends that."
+        )
+    });
+    let out = of("breakers").map(|breaker| {
+        let [kind, name, at, why] =
+            ["kind", "name", "opened_at", "reason"].map(|key| table::plain(&breaker[key]));
+        format!("The {kind} {name} is out since {at}: {why}. It is tried again by itself.")
+    });
+    paused.chain(out).collect()
 }
 
 fn waiting(run: &Value, step: &str) -> Vec<String> {
@@ -80,12 +123,14 @@ fn waiting(run: &Value, step: &str) -> Vec<String> {
 mod tests {
     use serde_json::json;
 
-    use super::explain;
+    use super::*;
 
     #[test]
     fn each_state_is_told_in_words() {
-        let fleet = json!({ "streams": [{ "worker": "judge", "backlog": 3, "consumers": [] }] });
-        let told = |run| explain(&run, &fleet).join("\n");
+        let fleet =
+            json!({ "streams": [{ "worker": "judge", "backlog": 3, "consumers": [{ "idle_ms": 33_000 }] }] });
+        let now = DateTime::parse_from_rfc3339("2026-03-01T12:00:00Z").unwrap().to_utc();
+        let told = |run| explain(&run, &fleet, now).join("\n");
         let retried =
             told(json!({ "state": "running", "step": "judge", "attempt": 2, "reason": "x", "due_at": "t" }));
         assert!(
@@ -97,5 +142,39 @@ mod tests {
         assert!(waiting.contains("toxicity") && waiting.contains("`a > b` held"), "{waiting}");
         assert!(told(json!({ "state": "dead", "step": "etl", "reason": "r" })).contains("dlq replay"));
         assert!(told(json!({ "state": "published", "ended_at": "t", "reason": "r" })).contains("published"));
+    }
+
+    #[test]
+    fn what_is_paused_or_out_is_named_where_it_holds_the_run_up() {
+        let named = |kind: &str, name: &str| json!({ "kind": kind, "name": name, "reason": "why" });
+        let fleet = json!({
+            "pauses": [named("stage", "judge"), named("outlet", "blog"), named("source", "judge")],
+            "breakers": [named("stage", "embedding"), named("outlet", "desk")],
+        });
+        let now = DateTime::parse_from_rfc3339("2026-03-01T12:00:00Z").unwrap().to_utc();
+        let told = |worker: &str, outlet: Option<&str>, due: &str| {
+            let run = json!({ "state": "running", "step": worker, "worker": worker, "outlet": outlet,
+                              "attempt": 0, "reason": "desk: it is left alone", "due_at": due });
+            explain(&run, &fleet, now).join("\n")
+        };
+        let paused = told("judge", None, "2026-03-01T11:00:00Z");
+        assert!(
+            paused.contains("since 2026-03-01T11:00") && paused.contains("resume stage judge"),
+            "{paused}"
+        );
+        assert_eq!(paused.lines().count(), 2, "{paused}");
+        assert!(told("embedding", None, "2026-03-01T11:00:00Z").contains("stage embedding is out"));
+        let off = told("publisher", Some("desk"), "2026-03-01T12:05:00Z");
+        assert!(
+            off.contains("put off") && off.contains("until 2026-03-01T12:05") && !off.contains("since 2026"),
+            "{off}"
+        );
+        assert!(off.contains("outlet desk is out") && !off.contains("blog"), "{off}");
+        let either = told("publisher", None, "2026-03-01T11:00:00Z");
+        assert!(
+            either.contains("outlet blog is paused") && either.contains("outlet desk is out"),
+            "{either}"
+        );
+        assert_eq!(told("etl", None, "2026-03-01T11:00:00Z").lines().count(), 1);
     }
 }

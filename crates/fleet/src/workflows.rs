@@ -1,6 +1,6 @@
 //! Workflow versions, compiled once per process.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rails::Workflow;
@@ -32,6 +32,25 @@ impl Workflows {
         let workflow = Arc::new(self.record.workflow(version).await?);
         self.known.write().await.insert(version.to_owned(), Arc::clone(&workflow));
         Ok(workflow)
+    }
+
+    /// By worker type, the steps that it does in any registered version. Versions that this build cannot read are left out.
+    ///
+    /// # Errors
+    /// [`record::Error`] where the record is away.
+    pub async fn steps(&self) -> Result<BTreeMap<String, BTreeSet<String>>, record::Error> {
+        let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for version in self.record.workflow_versions().await? {
+            let workflow = match self.get(&version).await {
+                Ok(workflow) => workflow,
+                Err(record::Error::Unreadable { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            for step in workflow.steps() {
+                found.entry(step.worker.to_string()).or_default().insert(step.id.clone());
+            }
+        }
+        Ok(found)
     }
 
     /// The worker types that steps of `worker` lead to, in the versions met so far.

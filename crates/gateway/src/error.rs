@@ -81,7 +81,7 @@ impl Problem {
     }
 
     pub(crate) fn conflict(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, "It was decided otherwise meanwhile", detail)
+        Self::new(StatusCode::CONFLICT, "It does not fit how things stand", detail)
     }
 
     pub(crate) fn headers_too_large(limit: usize) -> Self {

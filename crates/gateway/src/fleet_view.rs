@@ -1,6 +1,6 @@
 //! `GET /v1/fleet`: streams, backlogs, consumers, the oldest job.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::State;
@@ -30,6 +30,8 @@ pub(crate) struct Fleet {
 #[derive(Serialize, ToSchema)]
 struct Stage {
     worker: &'static str,
+    /// The steps that it does, of every registered workflow.
+    steps: BTreeSet<String>,
     stream: String,
     /// Entries in it.
     backlog: u64,
@@ -59,9 +61,11 @@ struct Consumer {
 #[utoipa::path(get, operation_id = "show_fleet", path = "/v1/fleet", tag = "operating", responses((status = 200, description = "The fleet", body = Fleet), Always))]
 pub(crate) async fn show(State(app): State<App>, caller: Caller) -> Result<Json<Fleet>, Problem> {
     caller.must("read")?;
+    let mut steps = app.workflows.steps().await?;
     let mut stages = Vec::new();
     for stream in streams::WORK_STREAMS {
-        stages.push(stage(&app.process.streams, stream).await?);
+        let steps = steps.remove(stream.worker).unwrap_or_default();
+        stages.push(stage(&app.process.streams, stream, steps).await?);
     }
     let record = &app.process.record;
     Ok(Json(Fleet {
@@ -72,7 +76,11 @@ pub(crate) async fn show(State(app): State<App>, caller: Caller) -> Result<Json<
     }))
 }
 
-async fn stage(streams: &streams::Streams, of: &'static WorkStream) -> Result<Stage, Problem> {
+async fn stage(
+    streams: &streams::Streams,
+    of: &'static WorkStream,
+    steps: BTreeSet<String>,
+) -> Result<Stage, Problem> {
     let backlog = streams.backlog(of.worker).await?;
     let mut consumers = Vec::new();
     for partition in 0..streams.partitions() {
@@ -87,6 +95,7 @@ async fn stage(streams: &streams::Streams, of: &'static WorkStream) -> Result<St
     }
     Ok(Stage {
         worker: of.worker,
+        steps,
         stream: format!("{}:{}", of.base, of.kind),
         backlog: backlog.stream,
         added: streams.entries_added(of.worker).await?,

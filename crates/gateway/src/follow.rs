@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::stream::{self, Stream};
+use model::RunId;
 use serde::Deserialize;
 use streams::{DATASET_EVENTS, Tail, Tailed};
 use tokio::sync::OwnedSemaphorePermit;
@@ -57,6 +58,9 @@ pub(crate) async fn follow(
     Query(what): Query<What>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     caller.must("read")?;
+    if let Some(run) = &what.run {
+        run.parse::<RunId>().map_err(|e| Problem::bad_request(format!("run=`{run}`: {e}")))?;
+    }
     let place = Arc::clone(&app.followers).try_acquire_owned();
     let place = place.map_err(|_| Problem::unavailable("too many follow already; try again later"))?;
     let streams = &app.process.streams;

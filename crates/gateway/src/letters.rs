@@ -1,5 +1,7 @@
 //! Dead letters: listed, and given another life.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -28,7 +30,7 @@ pub(crate) struct Which {
     /// These; the other filters do not count then.
     #[param(ignore)]
     ids: Option<Vec<Uuid>>,
-    /// The step at which they died.
+    /// The step at which they died, the worker type that does it, or words of the stream's name.
     stage: Option<String>,
     /// The fingerprint of their error, as a list shows it.
     error: Option<String>,
@@ -47,15 +49,20 @@ pub(crate) struct Which {
 }
 
 impl Which {
-    fn filter(&self, caller: &Caller) -> LetterFilter {
-        LetterFilter {
+    async fn filter(&self, app: &App, caller: &Caller) -> Result<LetterFilter, Problem> {
+        let steps = match &self.stage {
+            Some(stage) => app.workflows.steps().await?.remove(stage).unwrap_or_default(),
+            None => BTreeSet::new(),
+        };
+        Ok(LetterFilter {
             tenant: Some(caller.tenant().to_owned()),
             stage: self.stage.clone(),
+            steps: steps.into_iter().collect(),
             error: self.error.clone(),
             text: self.text.clone(),
             since: self.since,
             until: self.until,
-        }
+        })
     }
 
     fn chooses(&self) -> bool {
@@ -66,7 +73,7 @@ impl Which {
     async fn letters(&self, app: &App, caller: &Caller) -> Result<Vec<DeadLetter>, Problem> {
         let limit = i64::from(self.limit.unwrap_or(100).clamp(1, MOST));
         let Some(ids) = &self.ids else {
-            return Ok(app.process.record.dead_letters(&self.filter(caller), limit).await?);
+            return Ok(app.process.record.dead_letters(&self.filter(app, caller).await?, limit).await?);
         };
         let mut found = Vec::with_capacity(ids.len());
         for id in ids.iter().take(usize::try_from(MOST).unwrap_or(usize::MAX)) {

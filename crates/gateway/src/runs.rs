@@ -42,6 +42,10 @@ pub(crate) struct Wait {
 pub(crate) struct ShownRun {
     #[serde(flatten)]
     detail: RunDetail,
+    /// The worker type that does the step it stands at.
+    worker: Option<String>,
+    /// The outlet that this step names; a publishing step that names none takes the publisher's own.
+    outlet: Option<String>,
     /// Its steps so far.
     steps: Vec<Step>,
     /// What a person is asked.
@@ -104,7 +108,12 @@ async fn detail(app: &App, run: RunId) -> Result<Json<ShownRun>, Problem> {
     let record = &app.process.record;
     let detail =
         record.run_detail(run).await?.ok_or_else(|| Problem::not_found(format!("there is no run {run}")))?;
+    // A run whose workflow this build cannot read is shown without.
+    let workflow = app.workflows.get(&detail.run.pipeline_version).await.ok();
+    let step = workflow.as_ref().and_then(|workflow| workflow.step(&detail.run.step));
     Ok(Json(ShownRun {
+        worker: step.map(|step| step.worker.to_string()),
+        outlet: step.and_then(|step| step.with.get("outlet")?.as_str()).map(str::to_owned),
         steps: detail
             .provenance
             .iter()

@@ -96,6 +96,13 @@ pub(crate) async fn firings(
     Query(which): Query<Which>,
 ) -> Result<Json<Firings>, Problem> {
     caller.must("read")?;
+    if let Some(outcome) = &which.outcome
+        && !["run", "merged", "suppressed"].contains(&outcome.as_str())
+    {
+        return Err(Problem::bad_request(format!(
+            "outcome=`{outcome}`: a firing becomes run, merged or suppressed"
+        )));
+    }
     let filter = FiringFilter {
         trigger: which.trigger,
         outcome: which.outcome,

@@ -5,6 +5,7 @@
 mod common;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use common::{KEY, content, post};
 use model::{EffectResult, RetryClass};

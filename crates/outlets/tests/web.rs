@@ -47,6 +47,27 @@ async fn a_webhook_is_signed_and_carries_the_key() {
 }
 
 #[tokio::test]
+async fn the_documented_template_fits_content_with_and_without_an_address() {
+    let server = answering(ResponseTemplate::new(200)).await;
+    let documented = include_str!("../../../docs/outlets.md");
+    let line = documented.lines().find_map(|line| line.trim().strip_prefix("template: '{\"text\"")).unwrap();
+    let template = format!("{{\"text\"{}", line.trim_end_matches('\''));
+    let hook = webhook(&server.uri(), &json!({ "template": template }));
+    let with = content();
+    let without = model::Content { url: None, ..content() };
+    for content in [&with, &without] {
+        hook.deliver(&post(content)).await;
+    }
+    let bodies = server.received_requests().await.unwrap();
+    let text = |index: usize| {
+        let body: Value = serde_json::from_slice(&bodies[index].body).unwrap();
+        body["text"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(text(0), format!("{} {}", with.title, with.url.as_deref().unwrap()));
+    assert_eq!(text(1), without.title);
+}
+
+#[tokio::test]
 async fn a_template_makes_the_body() {
     let server = answering(ResponseTemplate::new(200)).await;
     let template = r#"{"text": {{ (title ~ " — " ~ url) | tojson }}}"#;

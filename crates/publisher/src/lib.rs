@@ -8,6 +8,14 @@ mod outlet;
 
 use fleet::{Fault, Process};
 
+/// Looks at the outlets as a publisher does when it starts; nothing is sent, and no folder is made.
+///
+/// # Errors
+/// [`Fault`] of kind usage, naming the outlet.
+pub fn check(config: &config::Section) -> Result<(), Fault> {
+    outlet::check(config)
+}
+
 /// Serves the publisher's stream until the process is told to stop.
 ///
 /// # Errors

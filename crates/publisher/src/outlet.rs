@@ -1,6 +1,6 @@
 //! The configured outlets, each behind its gate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fleet::{Breakers, Fault};
@@ -39,18 +39,47 @@ pub(crate) fn open(config: &Section, breakers: &Breakers) -> Result<BTreeMap<Str
             Ok((name.clone(), Open { name, timeout: section.timeout, outlet, gate, breakers }))
         })
         .collect::<Result<BTreeMap<_, _>, Fault>>()?;
-    if !outlets.contains_key(&config.outlet) {
-        let known: Vec<&str> = outlets.keys().map(String::as_str).collect();
-        return Err(Fault::usage(format!(
-            "publisher.outlet: there is no outlet `{}`; known are {}",
-            config.outlet,
-            known.join(", ")
-        )));
-    }
+    default_is_known(config)?;
     Ok(outlets)
 }
 
+/// Looks for what [`open`] would refuse, and touches nothing: folders, which `open` makes, are left alone.
+pub(crate) fn check(config: &Section) -> Result<(), Fault> {
+    for (name, section) in &config.outlets {
+        has_one_kind(name, section)?;
+        if section.files.is_none() {
+            kind(name, section)?;
+        }
+    }
+    default_is_known(config)
+}
+
+fn default_is_known(config: &Section) -> Result<(), Fault> {
+    let mut known: BTreeSet<&str> = config.outlets.keys().map(String::as_str).collect();
+    known.insert(FILES);
+    if known.contains(config.outlet.as_str()) {
+        return Ok(());
+    }
+    Err(Fault::usage(format!(
+        "publisher.outlet: there is no outlet `{}`; known are {}",
+        config.outlet,
+        known.into_iter().collect::<Vec<_>>().join(", ")
+    )))
+}
+
+fn has_one_kind(name: &str, section: &OutletSection) -> Result<(), Fault> {
+    let OutletSection { files, webhook, wordpress, email, mcp, .. } = section;
+    let given = [files.is_some(), webhook.is_some(), wordpress.is_some(), email.is_some(), mcp.is_some()];
+    if given.into_iter().filter(|given| *given).count() == 1 {
+        return Ok(());
+    }
+    Err(Fault::usage(format!(
+        "publisher.outlets.{name} needs exactly one of files, webhook, wordpress, email, mcp"
+    )))
+}
+
 fn kind(name: &str, section: &OutletSection) -> Result<Box<dyn Outlet>, Fault> {
+    has_one_kind(name, section)?;
     let OutletSection { files, webhook, wordpress, email, mcp, .. } = section.clone();
     let wrong = |failure: Failure| Fault::usage(format!("publisher.outlets.{name}: {}", failure.reason));
     let mut kinds: Vec<Result<Box<dyn Outlet>, Failure>> = Vec::new();
@@ -59,12 +88,7 @@ fn kind(name: &str, section: &OutletSection) -> Result<Box<dyn Outlet>, Fault> {
     kinds.extend(wordpress.map(|config| Wordpress::new(config).map(boxed)));
     kinds.extend(email.map(|config| Email::new(&config).map(boxed)));
     kinds.extend(mcp.map(|config| Mcp::new(config, section.timeout).map(boxed)));
-    match kinds.pop() {
-        Some(outlet) if kinds.is_empty() => outlet.map_err(wrong),
-        _ => Err(Fault::usage(format!(
-            "publisher.outlets.{name} needs exactly one of files, webhook, wordpress, email, mcp"
-        ))),
-    }
+    kinds.pop().ok_or_else(|| Fault::bug("an outlet without a kind"))?.map_err(wrong)
 }
 
 fn boxed(outlet: impl Outlet + 'static) -> Box<dyn Outlet> {

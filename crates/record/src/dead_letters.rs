@@ -75,6 +75,8 @@ pub struct LetterFilter {
     pub tenant: Option<String>,
     /// Died at this step, or read from a stream whose name contains this.
     pub stage: Option<String>,
+    /// Where `stage` is a worker type: or died at one of its steps.
+    pub steps: Vec<String>,
     /// Of the error with this fingerprint.
     pub error: Option<String>,
     /// Whose reason or bytes contain this text.
@@ -215,7 +217,7 @@ impl Record {
             "SELECT * FROM dead_letters
              WHERE replayed_at IS NULL AND discarded_at IS NULL
                AND ($1::text IS NULL OR tenant = $1)
-               AND ($2::text IS NULL OR step = $2 OR (step IS NULL AND strpos(stream, $2) > 0))
+               AND ($2::text IS NULL OR step = $2 OR step = ANY($8) OR (step IS NULL AND strpos(stream, $2) > 0))
                AND ($3::text IS NULL OR strpos(lower(reason), lower($3)) > 0
                     OR position(convert_to($3, 'UTF8') IN original) > 0)
                AND ($4::timestamptz IS NULL OR died_at >= $4)
@@ -230,6 +232,7 @@ impl Record {
         .bind(filter.until)
         .bind(before)
         .bind(PAGE)
+        .bind(&filter.steps)
         .fetch_all(&self.pool)
         .await
         .map_err(Error::sql("the dead letters"))?;

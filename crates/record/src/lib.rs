@@ -67,7 +67,7 @@ pub use publications::{
 pub use reconcile::{OutstandingRun, RunningCount};
 pub use relay::{LogCursor, LoggedLink};
 pub use runs::{ArtifactView, ProvenanceView, RunDetail, RunFilter, RunSummary};
-pub use sources::Poll;
+pub use sources::{FailingSource, Poll};
 pub use tokens::{ROLES, Token};
 pub use triggers::{NewTrigger, Trigger};
 pub use verify::{BrokenLink, Verification};

@@ -84,6 +84,27 @@ impl Record {
         Ok(resumed.rows_affected() == 1)
     }
 
+    /// Whether anything was ever published through an outlet, polled or taken from a source, of this name. Stages are
+    /// none of the record's.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn has_met(&self, kind: PauseKind, name: &str) -> Result<bool, Error> {
+        let met = match kind {
+            PauseKind::Stage => return Ok(false),
+            PauseKind::Outlet => "SELECT EXISTS (SELECT FROM publications WHERE outlet = $1)",
+            PauseKind::Source => {
+                "SELECT EXISTS (SELECT FROM sources WHERE name = $1)
+                     OR EXISTS (SELECT FROM dedup_keys WHERE source = $1)"
+            }
+        };
+        sqlx::query_scalar(met)
+            .bind(name)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(Error::sql("the look-up of a name"))
+    }
+
     /// Everything that is paused. What a newer build may pause beside is left out.
     ///
     /// # Errors

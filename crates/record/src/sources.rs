@@ -1,5 +1,7 @@
 //! Polled sources: when each is polled next, and what it said last.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 
@@ -14,7 +16,42 @@ pub struct Poll {
     pub last_modified: Option<String>,
 }
 
+/// A source whose last poll failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailingSource {
+    /// Its name.
+    pub name: String,
+    /// Why its last poll failed.
+    pub failure: String,
+    /// Polls that failed since the last one that did not.
+    pub failures: i32,
+    /// When it was polled last.
+    pub polled_at: DateTime<Utc>,
+}
+
 impl Record {
+    /// The sources whose last poll failed and was not longer ago than `within`, by name.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn failing_sources(&self, within: Duration) -> Result<Vec<FailingSource>, Error> {
+        let rows = sqlx::query(
+            "SELECT name, failure, failures, polled_at FROM sources
+             WHERE failure IS NOT NULL AND polled_at > now() - $1 * interval '1 microsecond' ORDER BY name",
+        )
+        .bind(i64::try_from(within.as_micros()).unwrap_or(i64::MAX))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::sql("the failing sources"))?;
+        let failing = |row: &sqlx::postgres::PgRow| FailingSource {
+            name: row.get("name"),
+            failure: row.get("failure"),
+            failures: row.get("failures"),
+            polled_at: row.get("polled_at"),
+        };
+        Ok(rows.iter().map(failing).collect())
+    }
+
     /// Claims the poll of a source that is due, and says when the next one is. `None` where none is due, or another
     /// planner was faster. A source that was never seen is due at once.
     ///

@@ -20,6 +20,17 @@ impl Record {
         Ok(())
     }
 
+    /// The versions that were ever registered.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn workflow_versions(&self) -> Result<Vec<String>, Error> {
+        sqlx::query_scalar("SELECT pipeline_version FROM workflows ORDER BY pipeline_version")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::sql("the list of workflows"))
+    }
+
     /// Reads a version.
     ///
     /// # Errors

@@ -172,6 +172,45 @@ async fn the_doctor_names_what_is_wrong_or_stuck_and_the_remedy() {
 }
 
 #[tokio::test]
+async fn why_names_what_is_paused_and_unknown_names_are_refused_with_the_known_ones() {
+    let fleet = Fleet::with(&["gateway", "etl", "embedding"]).await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    assert_eq!(tidemill(&fleet, &["pause", "stage", "judge", "--reason", "new policy"]).await.0, Some(0));
+    fleet.add(events(1)).await;
+    eventually("it waits for the judge", async || {
+        fleet.streams.backlog("judge").await.is_ok_and(|backlog| backlog.stream == 1)
+    })
+    .await;
+    let run = fleet.runs().await.remove(0).run_id.to_string();
+    let (code, said) = at_the_desk(&desk, &["why", &run]).await;
+    assert!(code == Some(0) && said.contains("resume stage judge") && said.contains("new policy"), "{said}");
+    for (wrong, known) in [
+        (&["tap", "nostage"][..], "publisher (publish)"),
+        (&["tap", "--type", "nosuch"], "io.tidemill.run."),
+        (&["tap", "--run", "nope"], "no run id"),
+        (&["triggers", "firings", "--trigger", "nope"], "none is configured"),
+        (&["triggers", "firings", "--outcome", "nope"], "suppressed"),
+        (&["runs", "list", "--limit", "0"], "1..=500"),
+    ] {
+        let (code, said) = at_the_desk(&desk, wrong).await;
+        assert!(code == Some(64) && said.contains(known), "{wrong:?}: {said}");
+    }
+    let (code, said) = tidemill(&fleet, &["dlq", "list", "--stage", "nostage"]).await;
+    assert!(code == Some(64) && said.contains("publisher (publish)"), "{said}");
+    for stage in ["publisher", "publish", "planner:triggers"] {
+        assert_eq!(tidemill(&fleet, &["dlq", "list", "--stage", stage]).await.0, Some(0), "{stage}");
+    }
+    for (kind, name, warned) in
+        [("outlet", "nosuch", true), ("source", "nosuch", true), ("outlet", "files", false)]
+    {
+        let (code, said) = tidemill(&fleet, &["pause", kind, name]).await;
+        assert!(code == Some(0) && said.contains("Warning") == warned, "{kind} {name}: {said}");
+    }
+    let (code, said) = tidemill(&fleet, &["audit", "verify", "--all"]).await;
+    assert!(code == Some(0) && said.contains("They hold."), "{said}");
+}
+
+#[tokio::test]
 async fn pruning_takes_ended_runs_and_leaves_what_must_be_accounted_for() {
     let mut fleet = Fleet::with(&["gateway", "etl", "embedding", "judge", "publisher"]).await;
     let desk = Desk::of(&fleet, "default", &ALL).await;

@@ -1,4 +1,4 @@
-//! What is out, what a person wanted withdrawn, and who could not be told.
+//! What is out, what a person wanted withdrawn, who could not be told, and which sources give nothing.
 
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ pub(super) async fn examine(record: &Record) -> Result<Vec<Finding>, Fault> {
     let mut findings = breakers(record).await?;
     findings.extend(revocations(record).await?);
     findings.extend(notifications(record).await?);
+    findings.extend(sources(record).await?);
     Ok(findings)
 }
 
@@ -34,6 +35,25 @@ async fn breakers(record: &Record) -> Result<Vec<Finding>, Fault> {
         warning("breaker", format!("{} {} is out since {since}: {}", one.kind, one.name, one.reason), remedy)
     };
     Ok(open.iter().map(told).collect())
+}
+
+async fn sources(record: &Record) -> Result<Vec<Finding>, Fault> {
+    let failing = record.failing_sources(RECENT).await?;
+    if failing.is_empty() {
+        return Ok(vec![ok("sources", "no poll fails")]);
+    }
+    let told = |one: &record::FailingSource| {
+        let at = one.polled_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        warning(
+            "source",
+            format!(
+                "{}: its last {} polls failed, the last at {at}: {}",
+                one.name, one.failures, one.failure
+            ),
+            "mend it in `planner.sources`; one that is polled no more is forgotten here in a week",
+        )
+    };
+    Ok(failing.iter().map(told).collect())
 }
 
 async fn revocations(record: &Record) -> Result<Vec<Finding>, Fault> {

@@ -72,6 +72,7 @@ pub(crate) async fn run(up: Up) -> Result<(), Fault> {
     println!("Gateway:  {}", fleet.known.gateway);
     println!("Token:    {} (in {})", fleet.token, fleet.folder.join(LocalFleet::TOKEN).display());
     println!("Logs:     {}", fleet.folder.join("logs").display());
+    settled_by(&up.overrides)?.iter().for_each(|line| println!("{line}"));
     // As this one was called, so that the lines can be copied.
     let tidemill = std::env::args().next().unwrap_or_else(|| "tidemill".to_owned());
     println!("Try next, in another terminal and this folder:");
@@ -92,6 +93,30 @@ pub(crate) async fn run(up: Up) -> Result<(), Fault> {
     fault.map_or(Ok(()), Err)
 }
 
+/// Where posts go, and what is done without: a policy, a model.
+fn settled_by(overrides: &Overrides) -> Result<Vec<String>, Fault> {
+    let settings = Settings::load(overrides)?;
+    let publisher: publisher::config::Section = settings.section("publisher")?;
+    let mut lines = vec![match publisher.outlet.as_str() {
+        "files" if !publisher.outlets.contains_key("files") => {
+            let folder = &publisher.files.folder;
+            format!("Posts:    {}", std::path::absolute(folder).unwrap_or_else(|_| folder.clone()).display())
+        }
+        outlet => format!("Posts:    through the outlet {outlet}"),
+    }];
+    if settings.shared.policy.file.is_none() {
+        lines.push("Policy:   none: nothing is forbidden (policy.file)".to_owned());
+    }
+    let embedding: recall::config::Section = settings.section("embedding")?;
+    if embedding.embedder == recall::config::Kind::Auto && !embedding.model_folder.is_dir() {
+        let folder = embedding.model_folder.display();
+        lines.push(format!(
+            "Model:    none: only repeats of words are found; `tidemill model fetch {folder}` brings it"
+        ));
+    }
+    Ok(lines)
+}
+
 impl LocalFleetRun {
     /// Starts servers and processes.
     pub(crate) async fn start(
@@ -101,6 +126,9 @@ impl LocalFleetRun {
         environment: &[(String, String)],
     ) -> Result<Self, Fault> {
         let settings = Settings::load(overrides)?;
+        if let Some(fault) = crate::config::faults(&settings).into_iter().next() {
+            return Err(fault);
+        }
         let scale = scales(scale)?;
         let gateway: gateway::config::Section = settings.section("gateway")?;
         private(folder)?;
