@@ -25,11 +25,14 @@ pub struct Entry {
     pub payload: Value,
 }
 
-/// Reads a document. `uri` is where it came from, for addresses in it that are relative.
+/// Reads a document. `uri` is where it came from, for addresses in it that are relative; its user, password and query are
+/// the poller's own and get into no entry.
 ///
 /// # Errors
 /// Permanent: it is no feed, or breaks off before its first entry ends.
 pub fn parse(bytes: &[u8], uri: Option<&str>) -> Result<Document, Failure> {
+    let base = uri.and_then(base);
+    let uri = base.as_deref();
     match whole(bytes, uri) {
         Ok(entries) => Ok(Document { entries, broken: None }),
         Err(reason) => {
@@ -41,6 +44,17 @@ pub fn parse(bytes: &[u8], uri: Option<&str>) -> Result<Document, Failure> {
             Ok(Document { entries, broken: Some(reason) })
         }
     }
+}
+
+fn base(uri: &str) -> Option<String> {
+    let mut url = reqwest::Url::parse(uri).ok()?;
+    if url.has_host() {
+        url.set_username("").ok()?;
+        url.set_password(None).ok()?;
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    Some(url.into())
 }
 
 fn whole(bytes: &[u8], uri: Option<&str>) -> Result<Vec<Entry>, String> {
@@ -154,6 +168,25 @@ mod tests {
         assert_eq!((read.entries.len(), read.broken.is_some()), (2, true));
         let all = parse(text.as_bytes(), None).unwrap();
         assert_eq!((&all.entries[..2], &all.broken), (&read.entries[..], &None));
+    }
+
+    #[test]
+    fn what_the_address_of_a_feed_hides_gets_into_no_entry() {
+        let atom = |href: &str| {
+            format!(
+                r#"<feed xmlns="http://www.w3.org/2005/Atom"><title>T</title><entry><title>One</title><link href="{href}"/></entry></feed>"#
+            )
+        };
+        for (href, url) in [
+            ("/1", "https://example.org/1"),
+            ("", "https://example.org/feed"),
+            ("#1", "https://example.org/feed#1"),
+        ] {
+            let read =
+                parse(atom(href).as_bytes(), Some("https://user:SECRET@example.org/feed?token=SECRET"))
+                    .unwrap();
+            assert_eq!(read.entries[0].payload["url"], url, "{href}");
+        }
     }
 
     #[test]
