@@ -27,6 +27,8 @@ pub(crate) struct Sent {
     pub(crate) runs: Vec<String>,
     pub(crate) repeated: usize,
     pub(crate) refused: Vec<(usize, String)>,
+    /// Why a feed could not be read as a whole.
+    broken: Option<String>,
 }
 
 pub(crate) async fn run(ingest: Ingest) -> Result<(), Fault> {
@@ -54,10 +56,14 @@ pub(crate) async fn run(ingest: Ingest) -> Result<(), Fault> {
     if sent.refused.len() > TOLD {
         eprintln!("  … and {} more", sent.refused.len() - TOLD);
     }
+    if let Some(reason) = &sent.broken {
+        eprintln!("{} is broken ({reason}): the entries that can be read were sent.", ingest.file);
+    }
     if sent.runs.is_empty() && sent.refused.is_empty() {
         return Err(Fault::usage(format!("{} holds no event", ingest.file)));
     }
     match sent.refused.len() {
+        0 if sent.broken.is_some() => Err(Fault::usage("a part of the feed could not be read")),
         0 => Ok(()),
         refused => Err(Fault::usage(format!("{refused} events were refused"))),
     }
@@ -81,7 +87,7 @@ pub(crate) async fn send(
 ) -> Result<Sent, Fault> {
     let broken = |e: std::io::Error| Fault::usage(format!("the input cannot be read: {e}"));
     let mut input = BufReader::new(input);
-    let mut sent = Sent { unit: "line", runs: Vec::new(), repeated: 0, refused: Vec::new() };
+    let mut sent = Sent { unit: "line", runs: Vec::new(), repeated: 0, refused: Vec::new(), broken: None };
     let mut first = Vec::new();
     while first.trim_ascii().is_empty() && input.read_until(b'\n', &mut first).await.map_err(broken)? > 0 {}
     if let Some(rest) = first.strip_prefix(BYTE_ORDER_MARK) {
@@ -89,7 +95,8 @@ pub(crate) async fn send(
     }
     if is_document(&first) {
         input.read_to_end(&mut first).await.map_err(broken)?;
-        if let Some(items) = items(&first, source)? {
+        if let Some((items, broken)) = items(&first, source)? {
+            sent.broken = broken;
             sent.unit = "event";
             let mut items = (1..).zip(items);
             loop {
@@ -128,31 +135,33 @@ fn is_document(line: &[u8]) -> bool {
 }
 
 fn is_json_feed(bytes: &[u8]) -> bool {
-    let mark = b"https://jsonfeed.org/version/";
-    bytes.first() == Some(&b'{') && bytes.windows(mark.len()).any(|window| window == mark)
+    // Some writers escape each slash.
+    let marks: [&[u8]; 2] = [b"https://jsonfeed.org/version/", br"https:\/\/jsonfeed.org\/version\/"];
+    bytes.first() == Some(&b'{')
+        && marks.iter().any(|mark| bytes.windows(mark.len()).any(|window| window == *mark))
 }
 
+/// Events, and why there are not more of them.
+type Events = (Vec<String>, Option<String>);
+
 /// The entries of a feed as events, or `None` where it is none.
-fn entries(bytes: &[u8], source: &str) -> Option<Result<Vec<String>, Fault>> {
+fn entries(bytes: &[u8], source: &str) -> Option<Result<Events, Fault>> {
     let text = bytes.trim_ascii_start();
     if text.first() != Some(&b'<') && !is_json_feed(text) {
         return None;
     }
     let read = feeds::parse(bytes, None).map_err(|failure| Fault::usage(failure.to_string()));
     Some(read.map(|document| {
-        if let Some(reason) = &document.broken {
-            eprintln!("the feed breaks off ({reason}): what comes before is sent");
-        }
         let event = |entry: &feeds::Entry| {
             serde_json::json!({ "source": source, "request_id": entry.identity, "payload": entry.payload })
                 .to_string()
         };
-        document.entries.iter().map(event).collect()
+        (document.entries.iter().map(event).collect(), document.broken)
     }))
 }
 
 /// The events of a document; `None` where it is none after all.
-fn items(bytes: &[u8], source: &str) -> Result<Option<Vec<String>>, Fault> {
+fn items(bytes: &[u8], source: &str) -> Result<Option<Events>, Fault> {
     if let Some(entries) = entries(bytes, source) {
         return entries.map(Some);
     }
@@ -160,10 +169,11 @@ fn items(bytes: &[u8], source: &str) -> Result<Option<Vec<String>>, Fault> {
     if bytes.trim_ascii_start().first() == Some(&b'[') {
         let items: Vec<Box<RawValue>> = serde_json::from_slice(bytes)
             .map_err(|e| Fault::usage(format!("the input begins an array and is none: {e}")))?;
-        return Ok(Some(items.iter().map(|item| flat(item)).collect()));
+        return Ok(Some((items.iter().map(|item| flat(item)).collect(), None)));
     }
     let values = serde_json::Deserializer::from_slice(bytes).into_iter::<Box<RawValue>>();
-    Ok(values.map(|value| value.ok().map(|value| flat(&value))).collect())
+    let values: Option<Vec<String>> = values.map(|value| value.ok().map(|value| flat(&value))).collect();
+    Ok(values.map(|values| (values, None)))
 }
 
 /// Sends one batch; what the gateway has no room for is sent again after a while.

@@ -25,22 +25,31 @@ pub struct Entry {
     pub payload: Value,
 }
 
-/// Reads a document. `uri` is where it came from, for addresses in it that are relative.
+/// Reads a document. `uri` is where it came from, for addresses in it that are relative; its user, password and query are
+/// the poller's own and get into no entry.
 ///
 /// # Errors
 /// Permanent: it is no feed, or breaks off before its first entry ends.
 pub fn parse(bytes: &[u8], uri: Option<&str>) -> Result<Document, Failure> {
-    match whole(bytes, uri) {
-        Ok(entries) => Ok(Document { entries, broken: None }),
-        Err(reason) => {
-            let entries: Vec<Entry> =
-                broken::apart(bytes).iter().filter_map(|one| whole(one, uri).ok()).flatten().collect();
-            if entries.is_empty() {
-                return Err(Failure::permanent(format!("it cannot be read as a feed: {reason}")));
-            }
-            Ok(Document { entries, broken: Some(reason) })
+    let base = uri.and_then(base);
+    let uri = base.as_deref();
+    match broken::read(bytes, |one| whole(one, uri)) {
+        (entries, Some(reason)) if entries.is_empty() => {
+            Err(Failure::permanent(format!("it cannot be read as a feed: {reason}")))
         }
+        (entries, broken) => Ok(Document { entries, broken }),
     }
+}
+
+fn base(uri: &str) -> Option<String> {
+    let mut url = reqwest::Url::parse(uri).ok()?;
+    if url.has_host() {
+        url.set_username("").ok()?;
+        url.set_password(None).ok()?;
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    Some(url.into())
 }
 
 fn whole(bytes: &[u8], uri: Option<&str>) -> Result<Vec<Entry>, String> {
@@ -154,6 +163,85 @@ mod tests {
         assert_eq!((read.entries.len(), read.broken.is_some()), (2, true));
         let all = parse(text.as_bytes(), None).unwrap();
         assert_eq!((&all.entries[..2], &all.broken), (&read.entries[..], &None));
+    }
+
+    #[test]
+    fn what_the_address_of_a_feed_hides_gets_into_no_entry() {
+        let atom = |href: &str| {
+            format!(
+                r#"<feed xmlns="http://www.w3.org/2005/Atom"><title>T</title><entry><title>One</title><link href="{href}"/></entry></feed>"#
+            )
+        };
+        for (href, url) in [
+            ("/1", "https://example.org/1"),
+            ("", "https://example.org/feed"),
+            ("#1", "https://example.org/feed#1"),
+        ] {
+            let read =
+                parse(atom(href).as_bytes(), Some("https://user:SECRET@example.org/feed?token=SECRET"))
+                    .unwrap();
+            assert_eq!(read.entries[0].payload["url"], url, "{href}");
+        }
+    }
+
+    fn numbered(read: &Document) -> Vec<&str> {
+        read.entries.iter().filter_map(|entry| entry.payload["title"].as_str()).collect()
+    }
+
+    #[test]
+    fn an_item_of_a_json_feed_that_cannot_be_read_costs_no_other() {
+        let item = |n: &str, more: &str| format!(r#"{{"id":"{n}","title":"{n}"{more}}}"#);
+        let feed = |items: &[String]| {
+            format!(
+                r#"{{"version":"https:\/\/jsonfeed.org\/version\/1.1","title":"T","language":"de","_x":{{"items":[]}},"items":[{}]}}"#,
+                items.join(", ")
+            )
+        };
+        let wrong = feed(&[item("a", ""), item("b", r#","url":[1]"#), "7".to_owned(), item("c", "")]);
+        let read = parse(wrong.as_bytes(), None).unwrap();
+        assert_eq!((numbered(&read), read.broken.is_some()), (vec!["a", "c"], true));
+        assert_eq!(read.entries[0].payload["language"], "de");
+        let mut latin = feed(&[item("a", ""), item("b", r#","summary":"caf#""#), item("c", "")]).into_bytes();
+        for byte in latin.iter_mut().filter(|byte| **byte == b'#') {
+            *byte = 0xe9;
+        }
+        let read = parse(&latin, None).unwrap();
+        assert_eq!((numbered(&read), read.broken.is_some()), (vec!["a", "c"], true));
+    }
+
+    #[test]
+    fn what_is_broken_before_the_first_entry_costs_none() {
+        let read =
+            parse(RSS.replace("<title>T</title>", "<title>T & <b>U</title>").as_bytes(), None).unwrap();
+        assert_eq!((read.entries.len(), read.broken.is_some()), (3, true));
+    }
+
+    #[test]
+    fn entries_in_a_namespace_of_their_own_are_found() {
+        let entry = |n| format!("<a:entry><a:id>{n}</a:id><a:title>{n}</a:title></a:entry>");
+        let feed = format!(
+            "<!-- <feed> --><a:feed xmlns:a=\"http://www.w3.org/2005/Atom\"><a:title>T</a:title>{}{}<a:entry><a:ti",
+            entry("a"),
+            entry("b")
+        );
+        let read = parse(feed.as_bytes(), None).unwrap();
+        assert_eq!((numbered(&read), read.broken.is_some()), (vec!["a", "b"], true));
+    }
+
+    #[test]
+    fn a_feed_of_very_many_entries_is_whole_without_being_read_at_once() {
+        let item = |n: usize| format!("<item><guid>{n}</guid><title>{n}</title></item>\n");
+        let feed = |end: &str| {
+            let items: String = (0..3_000).map(item).collect();
+            format!("<rss version=\"2.0\"><channel><title>T</title>{items}{end}")
+        };
+        let read = parse(feed("</channel></rss>\n").as_bytes(), None).unwrap();
+        assert_eq!((read.entries.len(), &read.broken), (3_000, &None));
+        assert_eq!(read.entries[2_999].payload["title"], "2999");
+        for end in ["<item><title>", ""] {
+            let cut = parse(feed(end).as_bytes(), None).unwrap();
+            assert!(cut.entries == read.entries && cut.broken.is_some(), "{end}: {:?}", cut.broken);
+        }
     }
 
     #[test]

@@ -59,6 +59,23 @@ impl Process {
     /// [`record::Error`].
     pub async fn bury(&self, letter: &NewDeadLetter) -> Result<(), record::Error> {
         self.record.bury(letter).await?;
+        self.tell_buried(letter);
+        Ok(())
+    }
+
+    /// As [`Process::bury`], unless the entry is a letter already, or the origin has had one of this day whose entry id
+    /// begins alike.
+    ///
+    /// # Errors
+    /// [`record::Error::Sql`].
+    pub async fn bury_daily(&self, letter: &NewDeadLetter, alike: &str) -> Result<(), record::Error> {
+        if self.record.bury_daily(letter, alike).await? {
+            self.tell_buried(letter);
+        }
+        Ok(())
+    }
+
+    fn tell_buried(&self, letter: &NewDeadLetter) {
         tracing::warn!(
             entry = letter.entry_id,
             stream = letter.stream,
@@ -67,7 +84,6 @@ impl Process {
         );
         let worker = self.actor.name.trim_start_matches("tidemill-").to_owned();
         self.metrics.dead_letters.get_or_create(&WorkerLabels { worker }).inc();
-        Ok(())
     }
 }
 

@@ -5,16 +5,19 @@
 
 use std::time::Duration;
 
-use feeds::{Entry, Fetched, Fetcher, Limits, Validators};
+use feeds::{Document, Entry, Fetched, Fetcher, Limits, Validators};
 use fleet::{Arrival, Door, Fault, Process};
 use model::{Failure, NewEvent};
 use record::{NewDeadLetter, PauseKind, Poll};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::config::Source;
 use crate::error::RoundError;
 
+/// What the entry ids of letters begin with that are beginnings of documents.
+const CUT: &str = "cut/";
 /// How often the clock is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// Events committed at once.
@@ -104,24 +107,34 @@ impl Polled {
     async fn read(&self, process: &Process, known: Poll) -> Result<(Poll, usize), Failure> {
         let Source { name, url, .. } = &self.config;
         let validators = Validators { etag: known.etag.clone(), last_modified: known.last_modified.clone() };
-        let (bytes, validators) = match self.fetcher.fetch(url, &validators).await? {
+        let (bytes, poll, cut) = match self.fetcher.fetch(url, &validators).await? {
             Fetched::Unchanged => return Ok((known, 0)),
-            Fetched::Document(bytes, validators) => (bytes, validators),
+            Fetched::Document(bytes, Validators { etag, last_modified }) => {
+                (bytes, Poll { etag, last_modified }, None)
+            }
+            Fetched::Beginning(bytes, failure) => (bytes, Poll::default(), Some(failure)),
         };
         let away = |e: RoundError| Failure::unavailable(e.to_string());
-        let poll = Poll { etag: validators.etag, last_modified: validators.last_modified };
-        let document = match feeds::parse(&bytes, Some(url)) {
-            Ok(document) => document,
-            Err(failure) => {
-                bury(process, name, &bytes, &failure.reason).await.map_err(away)?;
-                return Ok((poll, 0));
+        let (document, bytes) = parse(bytes, url.clone()).await?;
+        let (entries, broken) = match document {
+            Ok(document) => {
+                (document.entries, document.broken.map(|reason| format!("it breaks off: {reason}")))
             }
+            Err(failure) => (vec![], Some(failure.reason)),
         };
-        let new = self.let_in(process, &document.entries).await?;
-        if let Some(reason) = &document.broken {
-            bury(process, name, &bytes, &format!("it breaks off: {reason}")).await.map_err(away)?;
+        let new = self.let_in(process, &entries).await?;
+        match (cut, broken) {
+            (Some(failure), _) => {
+                bury_beginning(process, name, &bytes, &failure.reason).await.map_err(away)?;
+                tracing::info!(source = name, new, "polled in part");
+                Err(failure)
+            }
+            (None, Some(reason)) => {
+                bury(process, name, &bytes, &reason).await.map_err(away)?;
+                Ok((poll, new))
+            }
+            (None, None) => Ok((poll, new)),
         }
-        Ok((poll, new))
     }
 
     async fn let_in(&self, process: &Process, entries: &[Entry]) -> Result<usize, Failure> {
@@ -155,14 +168,44 @@ impl Polled {
     }
 }
 
+/// Reads a document in a thread of its own, and gives its bytes back. One at a time: each may take a multiple of its length.
+async fn parse(bytes: Vec<u8>, url: String) -> Result<(Result<Document, Failure>, Vec<u8>), Failure> {
+    static ONE: Semaphore = Semaphore::const_new(1);
+    let died = |e: &dyn std::fmt::Display| Failure::transient(format!("its reading ended: {e}"));
+    let turn = ONE.acquire().await.map_err(|e| died(&e))?;
+    tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        (feeds::parse(&bytes, Some(&url)), bytes)
+    })
+    .await
+    .map_err(|e| died(&e))
+}
+
+fn document_letter(source: &str, entry_id: String, bytes: &[u8], reason: String) -> NewDeadLetter {
+    NewDeadLetter {
+        stream: fleet::source_letter(source),
+        entry_id,
+        reason,
+        fields: vec![(b"document".to_vec(), bytes.to_vec())],
+    }
+}
+
 /// Keeps what cannot be read, once.
 async fn bury(process: &Process, source: &str, bytes: &[u8], reason: &str) -> Result<(), RoundError> {
-    let letter = NewDeadLetter {
-        stream: fleet::source_letter(source),
-        entry_id: model::sha256(&[bytes]).to_hex(),
-        reason: reason.to_owned(),
-        fields: vec![(b"document".to_vec(), bytes.to_vec())],
-    };
-    process.bury(&letter).await?;
+    let entry_id = model::sha256(&[bytes]).to_hex();
+    process.bury(&document_letter(source, entry_id, bytes, reason.to_owned())).await?;
+    Ok(())
+}
+
+/// Keeps the beginning of a document, once, and one a day at most: what drips, or never ends, differs at each poll.
+async fn bury_beginning(
+    process: &Process,
+    source: &str,
+    bytes: &[u8],
+    reason: &str,
+) -> Result<(), RoundError> {
+    let entry_id = format!("{CUT}{}", model::sha256(&[bytes]).to_hex());
+    let letter = document_letter(source, entry_id, bytes, format!("it was cut off: {reason}"));
+    process.bury_daily(&letter, CUT).await?;
     Ok(())
 }

@@ -160,6 +160,31 @@ impl Record {
         Ok(())
     }
 
+    /// Stores a letter that touches no run, unless its entry is one already, or its stream has had one in the last 24 hours
+    /// whose entry id begins with `alike`. Whether it was stored.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn bury_daily(&self, letter: &NewDeadLetter, alike: &str) -> Result<bool, Error> {
+        let done = sqlx::query(
+            "INSERT INTO dead_letters (dead_letter_id, stream, entry_id, reason, original)
+             SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (
+                 SELECT 1 FROM dead_letters WHERE stream = $2
+                    AND (entry_id = $3 OR (starts_with(entry_id, $6) AND died_at > now() - interval '24 hours')))
+             ON CONFLICT (stream, entry_id, sha256(original)) DO NOTHING",
+        )
+        .bind(Uuid::now_v7())
+        .bind(&letter.stream)
+        .bind(&letter.entry_id)
+        .bind(letter.reason.replace('\0', "\u{fffd}"))
+        .bind(encode_entry(&letter.fields))
+        .bind(alike)
+        .execute(&self.pool)
+        .await
+        .map_err(Error::sql("a dead letter"))?;
+        Ok(done.rows_affected() == 1)
+    }
+
     /// Letters that wait for a person, newest first.
     ///
     /// # Errors

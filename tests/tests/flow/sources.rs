@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use serde_json::json;
-use testkit::eventually;
+use testkit::{Servers, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::fleet::{Fleet, event};
@@ -84,4 +85,64 @@ async fn of_a_feed_cut_in_half_what_can_be_read_is_taken_and_the_rest_is_one_let
     assert_eq!(letters().await.len(), 1);
     put(&path, "<html>now a page</html>");
     eventually("the page is a letter", async || letters().await.len() == 2).await;
+}
+
+fn sql(fleet: &Fleet, text: &str) -> String {
+    fleet.servers.postgres.as_ref().unwrap().sql("tidemill", text).unwrap().trim().to_owned()
+}
+
+/// A server whose answers never end: `whole` at once, then an item each time that nobody can foresee.
+async fn endless(whole: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let whole = whole.clone();
+            tokio::spawn(async move {
+                let head = "HTTP/1.1 200 OK\r\netag: \"of-a-part\"\r\n\r\n";
+                let mut sent = stream.read(&mut [0; 4096]).await.is_ok();
+                sent &= stream.write_all(format!("{head}{whole}").as_bytes()).await.is_ok();
+                while sent {
+                    let comment = format!("<!-- {} -->", uuid::Uuid::now_v7());
+                    sent = stream.write_all(comment.repeat(100).as_bytes()).await.is_ok();
+                }
+            });
+        }
+    });
+    format!("http://user:SECRET@{address}/feed?token=SECRET")
+}
+
+#[tokio::test]
+async fn an_endless_feed_gives_its_entries_and_one_letter_and_tells_no_secret() {
+    let mut fleet = Fleet::on(Servers::start_own().await).await;
+    let whole = feed(0..3);
+    let url = endless(whole[..whole.find("</channel>").unwrap()].to_owned()).await;
+    let every_second = "* * * * * *";
+    let sources = json!([
+        { "name": "endless", "url": url, "cron": every_second, "max_size": "64KiB", "allow_private": true },
+        { "name": "refused", "url": url, "cron": every_second },
+        { "name": "nobody", "url": "http://user:SECRET@127.0.0.1:1/feed?token=SECRET", "cron": every_second,
+          "allow_private": true },
+    ]);
+    polling(&mut fleet, &sources).await;
+    eventually("the whole entries are runs", async || fleet.runs().await.len() == 3).await;
+    let often = "SELECT count(*) FROM sources WHERE failures >= 4";
+    eventually("each has failed some times", async || sql(&fleet, often) == "3").await;
+    let noted = sql(&fleet, "SELECT name, failure, etag FROM sources ORDER BY name");
+    let logs: String = fleet.workers.iter().map(|(_, worker)| worker.log()).collect();
+    for why in [
+        "endless|it is longer than 65536 bytes|",
+        "nobody|127.0.0.1: ",
+        "refused|127.0.0.1 is a private address",
+    ] {
+        assert!(noted.contains(why), "{noted}");
+    }
+    assert!(logs.contains("a poll failed"), "{logs}");
+    assert!(!noted.contains("SECRET") && !logs.contains("SECRET"), "{noted}\n{logs}");
+    assert!(!noted.contains("of-a-part"), "{noted}");
+    let letters = fleet.record.dead_letters(&record::LetterFilter::default(), 10).await.unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].reason, "it was cut off: it is longer than 65536 bytes");
+    assert_eq!(letters[0].fields[0].1.len(), 65536);
+    assert_eq!(fleet.runs().await.len(), 3);
 }
