@@ -94,7 +94,7 @@ impl Mcp {
                 Template::parse(source).map(|template| (name.clone(), template)).map_err(wrong)
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { token: config.token.read()?, arguments, client: http::client()?, config })
+        Ok(Self { token: config.token.text().map(str::to_owned), arguments, client: http::client()?, config })
     }
 
     /// The arguments of a call. What renders to JSON other than a string is that JSON.
