@@ -247,6 +247,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_set_in_place_of_a_list_tells_its_own_origin_item_by_item() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "publisher:\n  outlets: { x: [{ url: http://old/, tool: t }] }\n")
+            .unwrap();
+        let given = Overrides {
+            config: Some(file.path().to_owned()),
+            set: vec![r#"publisher.outlets={"x":[{"url":"http://h/","token_file":"/none"}]}"#.to_owned()],
+            ..Overrides::default()
+        };
+        let settings = Settings::resolve(&given, BTreeMap::new()).unwrap();
+        let origins: Vec<_> = settings.effective::<Section>("publisher").unwrap();
+        let origins: Vec<_> = origins.iter().map(|one| (one.key.as_str(), one.origin.as_str())).collect();
+        let expected =
+            [("publisher.outlets.x.0.token", "--set, in /none"), ("publisher.outlets.x.0.url", "--set")];
+        assert_eq!(origins, expected);
+    }
+
+    #[test]
     fn a_secret_of_digits_given_by_a_variable_is_text() {
         let variable = [("TIDEMILL_PUBLISHER__OUTLETS__X__EMAIL__PASSWORD", "0123")];
         assert_eq!(publisher("{}", &variable).0.unwrap().outlets["x"]["email"]["password"], "0123");
