@@ -27,7 +27,8 @@ enum Does {
 
 /// A receiver that refuses what is not signed as it should be.
 struct Receiver {
-    server: MockServer,
+    /// Answers for as long as it is kept.
+    _server: MockServer,
     /// Holds its address and its secret.
     folder: tempfile::TempDir,
     seen: Arc<Mutex<Vec<(String, Value)>>>,
@@ -56,7 +57,7 @@ impl Receiver {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("url"), format!("{}\n", server.uri())).unwrap();
         std::fs::write(folder.path().join("secret"), format!("{SECRET}\n")).unwrap();
-        Self { server, folder, seen }
+        Self { _server: server, folder, seen }
     }
 
     /// Ids and bodies, in order.
