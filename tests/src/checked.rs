@@ -1,7 +1,7 @@
 //! A proxy before a gateway that holds every answer against the gateway's description of its API.
 //!
-//! Tests know no other address of a gateway than such a proxy's, so that none can forget the check, and what the command
-//! line asks is checked as well. A fault ends the test when the proxy is dropped.
+//! `Fleet::gateway` gives its address in place of the gateway's, so that no test forgets the check, and what the command line
+//! asks is checked as well. Tests of connections themselves ask for `unchecked_gateway`. A fault ends the test when the proxy is dropped.
 
 use std::error::Error;
 use std::net::SocketAddr;

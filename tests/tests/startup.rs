@@ -60,6 +60,7 @@ async fn files_of_urls_that_are_missing_or_empty_or_beside_a_url_are_refused_by_
     let (empty, database) = (empty.display().to_string(), "database.url=postgres://me:hush@h/d");
     for (sets, words) in [
         (vec!["database.url_file=/none"], ["database.url_file", "/none"]),
+        (vec![r#"database.url={"file":"/none"}"#], ["database.url.file", "/none"]),
         (vec![&format!("database.url_file={empty}")], ["database.url_file", &empty]),
         (vec![database, &format!("database.url_file={empty}")], ["database.url_file", "both given"]),
     ] {

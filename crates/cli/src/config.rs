@@ -88,7 +88,10 @@ mod tests {
     const SECRETS: &str = "
 redis: { url_file: FILE }
 database: { url_file: FILE }
-embedding: { openai: { base_url_file: FILE, api_key_file: FILE } }
+embedding:
+  openai: { base_url_file: FILE, api_key_file: FILE }
+  weaviate: { url_file: FILE, api_key_file: FILE }
+notifications: { targets: [{ name: t, url_file: FILE, secret_file: FILE }] }
 planner: { sources: [{ name: s, url_file: FILE, cron: '* * * * *' }] }
 publisher:
   outlets:
@@ -106,14 +109,15 @@ publisher:
         std::fs::write(file.path(), SECRETS.replace("FILE", &secret.path().display().to_string())).unwrap();
         let given = Overrides { config: Some(file.path().to_owned()), ..Overrides::default() };
         let settings = Settings::resolve(&given, BTreeMap::new()).unwrap();
-        let shown = serde_json::to_string(&effective(&settings).unwrap()).unwrap();
+        let found = effective(&settings).unwrap();
+        let shown = serde_json::to_string(&found).unwrap();
         assert!(!shown.contains("hush"), "{shown}");
+        let path = secret.path().display().to_string();
+        let of_files = found.iter().filter(|one| one.origin.ends_with(&path)).count();
+        assert_eq!(of_files, SECRETS.matches("FILE").count(), "each tells its file: {shown}");
 
-        let shared = &settings.shared;
-        assert_eq!(
-            (shared.redis.url().unwrap(), shared.database.url().unwrap()),
-            ("hush".into(), "hush".into())
-        );
+        assert_eq!(settings.redis().unwrap().url().unwrap(), "hush");
+        assert_eq!(settings.database().unwrap().url().unwrap(), "hush");
         let outlets = settings.section::<publisher::config::Section>("publisher").unwrap().outlets;
         let outlets = serde_json::to_value(outlets).unwrap().to_string();
         assert_eq!(outlets.matches("hush").count(), 9, "{outlets}");
@@ -121,6 +125,13 @@ publisher:
         assert_eq!(planner.sources[0].url, "hush");
         let embedding = settings.section::<recall::config::Section>("embedding").unwrap();
         assert_eq!(embedding.openai.base_url, "hush");
+        assert_eq!(embedding.weaviate.url, "hush");
+        for key in [embedding.openai.api_key, embedding.weaviate.api_key] {
+            assert_eq!(key.as_deref(), Some("hush"));
+        }
+        let notifications = settings.section::<planner::notify::Section>("notifications").unwrap();
+        let notifications = serde_json::to_string(&notifications).unwrap();
+        assert_eq!(notifications.matches("hush").count(), 2, "{notifications}");
         std::fs::remove_file(secret.path()).unwrap();
         assert_eq!(serde_json::to_string(&effective(&settings).unwrap()).unwrap(), shown, "it opens no file");
     }
@@ -155,11 +166,11 @@ publisher: { outlets: { desk: { webhook: { url: 'https://example.org', secret_fi
         std::fs::write(file.path(), format!("notifications:\n  targets: [{target}]\n")).unwrap();
         let given = Overrides { config: Some(file.path().to_owned()), ..Overrides::default() };
         let shown = effective(&Settings::resolve(&given, BTreeMap::new()).unwrap()).unwrap();
-        let targets = shown.iter().find(|one| one.key == "notifications.targets").unwrap();
-        assert!(
-            targets.value.contains("hooks.example.org") && !targets.value.contains("hush"),
-            "{targets:?}"
-        );
+        let value = |key: &str| {
+            shown.iter().find(|one| one.key.ends_with(key)).map(|one| one.value.as_str()).unwrap()
+        };
+        assert_eq!(value("notifications.targets.0.url"), r#""https://hooks.example.org/***""#);
+        assert_eq!(value("notifications.targets.0.secret"), r#""***""#);
     }
 
     #[test]

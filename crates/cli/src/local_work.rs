@@ -30,7 +30,7 @@ impl Database {
 
     /// The record: of the flag, else of the configuration, else of the local fleet.
     pub(crate) async fn record(&self) -> Result<Record, Fault> {
-        let configured = self.settings()?.shared.database;
+        let configured = self.settings()?.database()?;
         let endpoint = if configured.is_set() {
             configured.endpoint()?
         } else {
@@ -41,13 +41,14 @@ impl Database {
 
     /// The streams, found in the same way, by their configured names.
     pub(crate) async fn streams(&self) -> Result<Streams, Fault> {
-        let shared = self.settings()?.shared;
-        let endpoint = if shared.redis.is_set() {
-            shared.redis.endpoint()?
+        let settings = self.settings()?;
+        let configured = settings.redis()?;
+        let endpoint = if configured.is_set() {
+            configured.endpoint()?
         } else {
             self.local().map(|fleet| fleet.redis()).ok_or_else(|| self.missing("redis"))?
         };
-        Ok(Streams::connect(endpoint, shared.streams).await?)
+        Ok(Streams::connect(endpoint, settings.shared.streams).await?)
     }
 }
 

@@ -153,9 +153,10 @@ where
     let settings = Settings::load(&flags.overrides)?;
     let telemetry = telemetry::start(name, &settings.shared.log)?;
     let shared = settings.shared.clone();
-    let record = Record::connect(shared.database.endpoint()?, shared.database.connections).await?;
+    let (database, redis) = (settings.database()?, settings.redis()?);
+    let record = Record::connect(database.endpoint()?, database.connections).await?;
     record.check().await?;
-    let streams = Streams::connect(shared.redis.endpoint()?, shared.streams.clone()).await?;
+    let streams = Streams::connect(redis.endpoint()?, shared.streams.clone()).await?;
     refuse_unsaid_restore(&record, &streams).await?;
     let consumer = consumer(name);
     let shutdown = CancellationToken::new();

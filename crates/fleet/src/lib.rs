@@ -2,7 +2,7 @@
 //!
 //! A process is started by [`launch`], which reads the configuration, checks the servers and serves health and metrics.
 //! A worker then calls [`serve`] with a [`Handler`]: jobs are read, loaded, handled, committed and handed over as
-//! ARCHITECTURE.md's "hand-over protocol" says. A handler sees a job and returns an outcome; it sees neither Redis nor
+//! ARCHITECTURE.md, "The hand-over protocol", says. A handler sees a job and returns an outcome; it sees neither Redis nor
 //! PostgreSQL nor the next step.
 
 mod admin;

@@ -109,7 +109,7 @@ impl Email {
             // The effect's own timeout ends it.
             .timeout(None);
         if let Some(username) = &config.username {
-            let password = config.password.read()?.unwrap_or_default();
+            let password = config.password.text().unwrap_or_default().to_owned();
             builder = builder.credentials(Credentials::new(username.clone(), password));
         }
         Ok(Self {

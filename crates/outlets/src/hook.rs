@@ -32,8 +32,7 @@ impl Hook {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Failure::permanent("url: it must be http:// or https://"));
         }
-        let signer =
-            secret.read()?.map(|secret| Signer::new(&secret)).transpose().map_err(|e| wrong("secret", &e))?;
+        let signer = secret.text().map(Signer::new).transpose().map_err(|e| wrong("secret", &e))?;
         Ok(Self { url, signer, client: http::client()? })
     }
 

@@ -32,7 +32,7 @@ use model::{Content, EffectResult, Failure, Known, RunId, Sha256Digest, Withdraw
 pub use email::{Email, EmailConfig, Security};
 pub use files::{Files, FilesConfig};
 pub use mcp::{Mcp, McpConfig};
-pub use notification::{Address, Target, TargetConfig};
+pub use notification::{Target, TargetConfig};
 pub use secret::Secret;
 pub use webhook::{Webhook, WebhookConfig};
 pub use wordpress::{Status, Wordpress, WordpressConfig};

@@ -99,7 +99,8 @@ impl Mcp {
                 Template::parse(source).map(|template| (name.clone(), template)).map_err(wrong)
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { token: config.token.read()?, arguments, client: http::client()?, greeting: timeout / 2, config })
+        let token = config.token.text().map(str::to_owned);
+        Ok(Self { token, arguments, client: http::client()?, greeting: timeout / 2, config })
     }
 
     /// The arguments of a call. What renders to JSON other than a string is that JSON.
@@ -200,7 +201,8 @@ impl Outlet for Mcp {
         async move {
             // Before the call nothing can have happened: a server that is silent then is out, and no post is unknown.
             let prepared = tokio::time::timeout(self.greeting, self.prepare(post)).await;
-            let silent = || Failure::unavailable(format!("the server did not answer within {:?}", self.greeting));
+            let silent =
+                || Failure::unavailable(format!("the server did not answer within {:?}", self.greeting));
             let (session, call) = match prepared.unwrap_or_else(|_| Err(silent())) {
                 Ok(prepared) => prepared,
                 Err(failure) => return EffectResult::NotSent(failure),

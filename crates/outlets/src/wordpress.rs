@@ -134,7 +134,7 @@ impl Wordpress {
             ));
         }
         let password =
-            config.password.read()?.ok_or_else(|| Failure::permanent("password: it is missing"))?;
+            config.password.text().ok_or_else(|| Failure::permanent("password: it is missing"))?.to_owned();
         let site = Site { url, username: config.username.clone(), password, client: http::client()? };
         Ok(Self { terms: Terms::new(site.clone()), config, site })
     }

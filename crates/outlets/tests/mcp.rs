@@ -105,7 +105,9 @@ async fn a_program_that_is_silent_before_the_call_is_out_and_sees_nothing_of_the
     let config = json!({ "tool": "t", "arguments": {}, "command": ["sh", "-c", "exec sleep 30"] });
     let silent = Mcp::new(serde_json::from_value(config).unwrap(), Duration::from_millis(600)).unwrap();
     let result = silent.deliver(&post(&content())).await;
-    assert!(matches!(&result, EffectResult::NotSent(failure) if failure.class == model::RetryClass::Unavailable));
+    assert!(
+        matches!(&result, EffectResult::NotSent(failure) if failure.class == model::RetryClass::Unavailable)
+    );
     let folder = tempfile::tempdir().unwrap();
     let seen = folder.path().join("seen");
     let script = format!("env > {}; exit 1", seen.display());

@@ -64,8 +64,6 @@ pub struct Weaviate {
     pub class: String,
     /// The key.
     pub api_key: Option<String>,
-    /// A file that holds the key.
-    pub api_key_file: Option<PathBuf>,
     /// How long one request may take.
     #[serde(with = "fleet::config::period")]
     pub timeout: Duration,
@@ -77,7 +75,6 @@ impl Default for Weaviate {
             url: "http://127.0.0.1:8080".to_owned(),
             class: "TidemillTrend".to_owned(),
             api_key: None,
-            api_key_file: None,
             timeout: Duration::from_secs(10),
         }
     }
@@ -95,8 +92,6 @@ pub struct Endpoint {
     pub dimensions: usize,
     /// The key.
     pub api_key: Option<String>,
-    /// A file that holds the key.
-    pub api_key_file: Option<PathBuf>,
     /// How long one call may take.
     #[serde(with = "fleet::config::duration")]
     pub timeout: Duration,
@@ -109,7 +104,6 @@ impl Default for Endpoint {
             model: "text-embedding-3-small".to_owned(),
             dimensions: 1536,
             api_key: None,
-            api_key_file: None,
             timeout: Duration::from_secs(30),
         }
     }
@@ -174,13 +168,11 @@ impl Section {
 
     fn endpoint(&self) -> Result<Arc<dyn Embedder>, Fault> {
         let endpoint = &self.openai;
-        let (key, file) = (endpoint.api_key.as_deref(), endpoint.api_key_file.as_deref());
-        let api_key = fleet::config::secret("embedding.openai.api_key", key, file)?;
         let made = OpenAi::new(OpenAiConfig {
             base_url: endpoint.base_url.clone(),
             model: endpoint.model.clone(),
             dimensions: endpoint.dimensions,
-            api_key,
+            api_key: endpoint.api_key.clone(),
             timeout: endpoint.timeout,
             max_batch: self.batch,
             request_dimensions: false,
@@ -199,15 +191,11 @@ impl Section {
         if self.store != StoreKind::Weaviate {
             return Ok(None);
         }
-        let Weaviate { url, class, api_key: value, api_key_file, timeout } = &self.weaviate;
+        let Weaviate { url, class, api_key, timeout } = &self.weaviate;
         let config = WeaviateConfig {
             url: url.clone(),
             class: class.clone(),
-            api_key: fleet::config::secret(
-                "embedding.weaviate.api_key",
-                value.as_deref(),
-                api_key_file.as_deref(),
-            )?,
+            api_key: api_key.clone(),
             timeout: *timeout,
         };
         let made = vectors::Weaviate::new(&config);

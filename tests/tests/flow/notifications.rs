@@ -27,7 +27,10 @@ enum Does {
 
 /// A receiver that refuses what is not signed as it should be.
 struct Receiver {
-    server: MockServer,
+    /// Answers for as long as it is kept.
+    _server: MockServer,
+    /// Holds its address and its secret.
+    folder: tempfile::TempDir,
     seen: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
@@ -51,7 +54,10 @@ impl Receiver {
             }
         };
         Mock::given(any()).respond_with(respond).mount(&server).await;
-        Self { server, seen }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("url"), format!("{}\n", server.uri())).unwrap();
+        std::fs::write(folder.path().join("secret"), format!("{SECRET}\n")).unwrap();
+        Self { _server: server, folder, seen }
     }
 
     /// Ids and bodies, in order.
@@ -64,7 +70,9 @@ impl Receiver {
     }
 
     fn target(&self, name: &str, more: Value) -> Value {
-        let mut target = json!({ "name": name, "url": self.server.uri(), "secret": SECRET, "timeout": "1s" });
+        let file = |name: &str| self.folder.path().join(name);
+        let mut target =
+            json!({ "name": name, "url_file": file("url"), "secret_file": file("secret"), "timeout": "1s" });
         let Value::Object(more) = more else { panic!("more is an object") };
         target.as_object_mut().unwrap().extend(more);
         target

@@ -243,7 +243,8 @@ async fn a_record_that_lacks_what_went_out_is_refused_until_somebody_says_so() {
 /// What the outlet `files` has: the texts of its posts.
 fn texts(fleet: &Fleet) -> Vec<String> {
     let files = std::fs::read_dir(fleet.servers.folder().join("published")).unwrap();
-    let posts = files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "md"));
+    let posts =
+        files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "md"));
     posts.map(|path| std::fs::read_to_string(path).unwrap()).collect()
 }
 
@@ -288,8 +289,10 @@ async fn triggers_that_fire_again_after_a_restore_post_nothing_twice() {
     assert!(before.iter().all(|post| after.contains(post)));
     let told = |posts: &[String], text: &str| posts.iter().filter(|post| post.contains(text)).count();
     assert_eq!(told(&after, "fired this by hand"), 1);
-    let times: Vec<&str> =
-        after.iter().filter_map(|post| post.split_once("Printed for ")?.1.split_whitespace().next()).collect();
+    let times: Vec<&str> = after
+        .iter()
+        .filter_map(|post| post.split_once("Printed for ")?.1.split_whitespace().next())
+        .collect();
     let different: BTreeSet<&str> = times.iter().copied().collect();
     assert_eq!(different.len(), times.len(), "no time is printed twice: {times:?}");
 }

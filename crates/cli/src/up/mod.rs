@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use fleet::Fault;
-use fleet::config::{Overrides, Settings};
+use fleet::config::{Database, Overrides, Redis, Settings};
 use record::Record;
 use streams::{StreamNames, Streams};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -141,19 +141,21 @@ impl LocalFleetRun {
             .find(|(name, _)| name == "TIDEMILL_GATEWAY__ADDRESS")
             .map_or(gateway.address, |(_, address)| address.clone());
         free(&address)?;
-        let servers = Servers::start(&folder, &settings).await?;
+        let (redis, database) = (settings.redis()?, settings.database()?);
+        let servers = Servers::start(&folder, &redis, &database).await?;
         // What the processes would find unfit is told once, here.
-        let known = known(&settings, format!("http://{address}"), &servers);
+        let known = known((redis.clone(), database.clone()), format!("http://{address}"), &servers);
         Streams::connect(known.redis(), settings.shared.streams.clone()).await?;
         let record = Record::connect(known.database(), 2).await?;
         record.migrate().await?;
         let token = kept_token(&folder, &record).await?;
         let mut environment = environment.to_vec();
-        // Who is configured by a file finds it by itself; a URL beside it would be refused.
-        if settings.shared.redis.url_file.is_none() {
+        // What is in the configuration, or in a file that it names, the processes find themselves; a second URL beside it
+        // would be refused.
+        if overrides.redis_url.is_some() || !redis.is_set() {
             environment.push(("TIDEMILL_REDIS__URL".to_owned(), servers.redis_url.clone()));
         }
-        if settings.shared.database.url_file.is_none() {
+        if overrides.database_url.is_some() || !database.is_set() {
             environment.push(("TIDEMILL_DATABASE__URL".to_owned(), servers.database_url.clone()));
         }
         let processes =
@@ -211,15 +213,14 @@ impl LocalFleetRun {
     }
 }
 
-fn known(settings: &Settings, gateway: String, servers: &Servers) -> LocalFleet {
-    let (redis, database) = (settings.shared.redis.clone(), settings.shared.database.clone());
+fn known((redis, database): (Redis, Database), gateway: String, servers: &Servers) -> LocalFleet {
     LocalFleet {
         gateway,
         redis_url: servers.redis_url.clone(),
         database_url: servers.database_url.clone(),
         pid: std::process::id(),
-        redis: fleet::config::Redis { url: None, url_file: None, ..redis },
-        database: fleet::config::Database { url: None, url_file: None, ..database },
+        redis: Redis { url: None, ..redis },
+        database: Database { url: None, ..database },
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use fleet::Fault;
-use fleet::config::Settings;
+use fleet::config::{Database, Redis};
 use local::{PostgresOptions, PrivatePostgres, PrivateRedis, RedisOptions};
 
 use super::restarts::Restarts;
@@ -16,19 +16,18 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    pub(super) async fn start(folder: &Path, settings: &Settings) -> Result<Self, Fault> {
+    pub(super) async fn start(folder: &Path, redis: &Redis, database: &Database) -> Result<Self, Fault> {
         let fault = |e: local::Error| Fault::unavailable(e.to_string());
-        let shared = &settings.shared;
-        let (redis, redis_url) = if shared.redis.is_set() {
-            (None, shared.redis.url()?)
+        let (redis, redis_url) = if redis.is_set() {
+            (None, redis.url()?)
         } else {
             let options = RedisOptions { folder: folder.join("redis"), appendonly: true, extra: vec![] };
             let redis = PrivateRedis::start(options).await.map_err(fault)?;
             let url = redis.url();
             (Some((redis, Restarts::new())), url)
         };
-        let (postgres, database_url) = if shared.database.is_set() {
-            (None, shared.database.url()?)
+        let (postgres, database_url) = if database.is_set() {
+            (None, database.url()?)
         } else {
             let options = PostgresOptions { folder: folder.join("postgres"), durable: true, extra: vec![] };
             let postgres = PrivatePostgres::start(options).await.map_err(fault)?;

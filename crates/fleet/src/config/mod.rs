@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-pub use secrets::{read as read_secret, secret};
+pub use secrets::read as read_secret;
 pub use sections::{Admin, Database, Log, LogFormat, PolicyFile, Redis, Shared, Worker};
 pub use units::{duration, optional_period, period, positive, size};
 
@@ -49,7 +49,7 @@ pub struct Overrides {
 #[derive(Debug, Clone)]
 pub struct Settings {
     tree: Tree,
-    /// The sections that every process has.
+    /// The sections that every process has, but for those with secrets.
     pub shared: Shared,
 }
 
@@ -119,8 +119,6 @@ impl Settings {
         }
         Self::check_sections(&tree)?;
         let shared = Shared {
-            redis: section(&tree, "redis", Files::Read)?.0,
-            database: section(&tree, "database", Files::Read)?.0,
             streams: section(&tree, "streams", Files::Read)?.0,
             worker: section(&tree, "worker", Files::Read)?.0,
             admin: section(&tree, "admin", Files::Read)?.0,
@@ -142,7 +140,23 @@ impl Settings {
             .map_or(Ok(()), |key| Err(unknown_key(tree, key, key, &known)))
     }
 
-    /// A process's own section.
+    /// Where Redis is.
+    ///
+    /// # Errors
+    /// As [`Settings::section`].
+    pub fn redis(&self) -> Result<Redis, Fault> {
+        self.section("redis")
+    }
+
+    /// Where PostgreSQL is.
+    ///
+    /// # Errors
+    /// As [`Settings::section`].
+    pub fn database(&self) -> Result<Database, Fault> {
+        self.section("database")
+    }
+
+    /// A process's own section. Files that hold its secrets are read now.
     ///
     /// # Errors
     /// [`Fault`] of kind usage, naming file and line.
@@ -175,6 +189,12 @@ impl Settings {
 
 fn flatten(path: &str, value: &Value, found: &mut impl FnMut(&str, &Value)) {
     match value {
+        // Items that are sections, as the sources are.
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            for (index, item) in items.iter().enumerate() {
+                flatten(&join(path, &index.to_string()), item, found);
+            }
+        }
         Value::Object(map) if !map.is_empty() => {
             for (key, value) in map {
                 flatten(&join(path, key), value, found);
@@ -205,7 +225,7 @@ fn section<T: DeserializeOwned + Serialize + Default>(
     let given = tree.value.get(name).cloned().unwrap_or_else(|| Value::Object(Map::new()));
     let given = if given.is_null() { Value::Object(Map::new()) } else { given };
     let mut resolution = Resolution::new(tree, files);
-    let given = resolution.value(name, given, &defaults)?;
+    let given = resolution.value(name, given)?;
     check_keys(tree, name, &given, &defaults)?;
     let section = serde_path_to_error::deserialize(&given).map_err(|error| {
         let path = join(name, &error.path().to_string().replace('[', ".").replace(']', ""));

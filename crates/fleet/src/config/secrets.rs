@@ -1,8 +1,8 @@
 //! Secrets: text in the configuration, or files beside it, as containers mount them.
 //!
 //! Whatever holds a secret, and every URL, since it may hold a password, can be given as `<key>_file` in place of `<key>`.
-//! A process reads the files of its own sections alone: what only the publisher may see, no other process asks for. Where a
-//! section's type has the field `<key>_file` itself, it reads the file itself, by [`secret`].
+//! The files are put in the places of their keys before a section is read, so that no section knows of them. A process
+//! reads the files of its own sections alone: what only the publisher may see, no other process asks for.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,6 +17,8 @@ const NAMES: [&str; 5] = ["url", "password", "secret", "token", "api_key"];
 /// Sections of which any value may be a secret.
 const OPEN: [&str; 2] = ["headers", "environment"];
 const FILE: &str = "_file";
+/// Sections whose `url` is a secret as a whole, as those of team chats are.
+const SECRET_ADDRESSES: [&str; 3] = ["webhook", "mcp", "targets"];
 /// What is shown of a secret.
 pub(super) const HIDDEN: &str = "***";
 
@@ -26,6 +28,15 @@ pub(super) fn may_be_secret(path: &str) -> bool {
     is_named(key) || OPEN.iter().any(|open| is_called(section, open))
 }
 
+/// Whether the value at a path is a URL of which no more than the host may be shown.
+pub(super) fn is_secret_address(path: &str) -> bool {
+    path.strip_suffix(".url").is_some_and(|section| {
+        let list = section.rsplit_once('.').filter(|(_, item)| item.bytes().all(|b| b.is_ascii_digit()));
+        let section = list.map_or(section, |(list, _)| list);
+        SECRET_ADDRESSES.iter().any(|address| is_called(section, address))
+    })
+}
+
 /// Whether a section is called so, and is no outlet of that name.
 fn is_called(path: &str, name: &str) -> bool {
     path.rsplit_once('.').is_some_and(|(outer, last)| last == name && !outer.ends_with("outlets"))
@@ -33,18 +44,6 @@ fn is_called(path: &str, name: &str) -> bool {
 
 fn is_named(key: &str) -> bool {
     NAMES.iter().any(|name| key == *name || key.strip_suffix(name).is_some_and(|rest| rest.ends_with('_')))
-}
-
-/// A secret that is given as text, or in a file, or not at all.
-///
-/// # Errors
-/// [`Fault`] of kind usage, naming the key: both are given, or the file cannot be read or is empty.
-pub fn secret(key: &str, value: Option<&str>, file: Option<&Path>) -> Result<Option<String>, Fault> {
-    match (value, file) {
-        (Some(_), Some(_)) => Err(Fault::usage(format!("{key} and {key}_file are both given: keep one"))),
-        (None, Some(file)) => read(&format!("{key}_file"), file).map(Some),
-        (value, None) => Ok(value.map(str::to_owned)),
-    }
 }
 
 /// The text of a secret's file, without the newline at its end.
@@ -84,30 +83,25 @@ impl<'a> Resolution<'a> {
         Self { tree, files, origins: BTreeMap::new() }
     }
 
-    /// Resolves what is given at a path; `declared` is what its type has there, with defaults.
-    pub(super) fn value(&mut self, path: &str, given: Value, declared: &Value) -> Result<Value, Fault> {
+    /// Resolves what is given at a path.
+    pub(super) fn value(&mut self, path: &str, given: Value) -> Result<Value, Fault> {
         match given {
-            Value::Object(map) => self.section(path, map, declared).map(Value::Object),
+            Value::Object(map) => self.section(path, map).map(Value::Object),
             Value::Array(items) => items
                 .into_iter()
                 .enumerate()
-                .map(|(index, item)| self.value(&join(path, &index.to_string()), item, &Value::Null))
+                .map(|(index, item)| self.value(&join(path, &index.to_string()), item))
                 .collect::<Result<_, _>>()
                 .map(Value::Array),
             other => Ok(other),
         }
     }
 
-    fn section(
-        &mut self,
-        path: &str,
-        given: Map<String, Value>,
-        declared: &Value,
-    ) -> Result<Map<String, Value>, Fault> {
+    fn section(&mut self, path: &str, given: Map<String, Value>) -> Result<Map<String, Value>, Fault> {
         let mut resolved = Map::new();
         for (key, value) in &given {
             let inner = join(path, key);
-            if let Some(stem) = file_of(path, key).filter(|_| declared.get(key).is_none()) {
+            if let Some(stem) = file_of(path, key) {
                 match value {
                     Value::Null => continue,
                     Value::String(file) => {
@@ -123,8 +117,7 @@ impl<'a> Resolution<'a> {
             if !taken {
                 let value =
                     if may_be_secret(&inner) { self.given(&inner, value.clone())? } else { value.clone() };
-                let declared = declared.get(key).unwrap_or(&Value::Null);
-                resolved.insert(key.clone(), self.value(&inner, value, declared)?);
+                resolved.insert(key.clone(), self.value(&inner, value)?);
             }
         }
         Ok(resolved)
@@ -251,6 +244,24 @@ mod tests {
             assert!(words.iter().all(|word| message.contains(word)), "{message}");
             assert!(!message.contains("hush") && !message.contains("77"), "{message}");
         }
+    }
+
+    #[test]
+    fn what_is_set_in_place_of_a_list_tells_its_own_origin_item_by_item() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "publisher:\n  outlets: { x: [{ url: http://old/, tool: t }] }\n")
+            .unwrap();
+        let given = Overrides {
+            config: Some(file.path().to_owned()),
+            set: vec![r#"publisher.outlets={"x":[{"url":"http://h/","token_file":"/none"}]}"#.to_owned()],
+            ..Overrides::default()
+        };
+        let settings = Settings::resolve(&given, BTreeMap::new()).unwrap();
+        let origins: Vec<_> = settings.effective::<Section>("publisher").unwrap();
+        let origins: Vec<_> = origins.iter().map(|one| (one.key.as_str(), one.origin.as_str())).collect();
+        let expected =
+            [("publisher.outlets.x.0.token", "--set, in /none"), ("publisher.outlets.x.0.url", "--set")];
+        assert_eq!(origins, expected);
     }
 
     #[test]

@@ -5,16 +5,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::secrets::secret;
 use crate::Fault;
 
-/// The shared sections.
+/// The shared sections that hold no secret.
 #[derive(Debug, Clone)]
 pub struct Shared {
-    /// Where Redis is.
-    pub redis: Redis,
-    /// Where PostgreSQL is.
-    pub database: Database,
     /// What the streams are called.
     pub streams: streams::StreamNames,
     /// How a worker works.
@@ -33,8 +28,6 @@ pub struct Shared {
 pub struct Redis {
     /// `redis://`, `rediss://` or `redis+unix://`.
     pub url: Option<String>,
-    /// A file that holds the URL.
-    pub url_file: Option<PathBuf>,
     /// The authorities that are trusted over TLS in place of the system's, in PEM.
     pub ca_file: Option<PathBuf>,
     /// The certificate by which the server knows its client, in PEM.
@@ -49,8 +42,6 @@ pub struct Redis {
 pub struct Database {
     /// `postgres://`.
     pub url: Option<String>,
-    /// A file that holds the URL.
-    pub url_file: Option<PathBuf>,
     /// Authorities that are trusted over TLS beside the system's, in PEM; the server's certificate is checked then.
     pub ca_file: Option<PathBuf>,
     /// Connections of one process, at most.
@@ -60,7 +51,7 @@ pub struct Database {
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: None, url_file: None, ca_file: None, connections: 6 }
+        Self { url: None, ca_file: None, connections: 6 }
     }
 }
 
@@ -68,15 +59,15 @@ impl Redis {
     /// Whether a URL is configured.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        self.url.is_some() || self.url_file.is_some()
+        self.url.is_some()
     }
 
     /// The URL.
     ///
     /// # Errors
-    /// [`Fault`] of kind usage where there is none, or its file cannot be read.
+    /// [`Fault`] of kind usage where there is none.
     pub fn url(&self) -> Result<String, Fault> {
-        url("redis.url", self.url.as_ref(), self.url_file.as_ref())
+        url("redis.url", self.url.as_ref())
     }
 
     /// The URL, and whom a connection to it trusts.
@@ -103,15 +94,15 @@ impl Database {
     /// Whether a URL is configured.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        self.url.is_some() || self.url_file.is_some()
+        self.url.is_some()
     }
 
     /// The URL.
     ///
     /// # Errors
-    /// [`Fault`] of kind usage where there is none, or its file cannot be read.
+    /// [`Fault`] of kind usage where there is none.
     pub fn url(&self) -> Result<String, Fault> {
-        url("database.url", self.url.as_ref(), self.url_file.as_ref())
+        url("database.url", self.url.as_ref())
     }
 
     /// The URL, and whom a connection to it trusts.
@@ -129,9 +120,8 @@ impl Database {
     }
 }
 
-/// A URL, or the file that holds it; one of both.
-fn url(key: &str, value: Option<&String>, file: Option<&PathBuf>) -> Result<String, Fault> {
-    secret(key, value.map(String::as_str), file.map(PathBuf::as_path))?.ok_or_else(|| {
+fn url(key: &str, value: Option<&String>) -> Result<String, Fault> {
+    value.cloned().ok_or_else(|| {
         let flag = key.replace('.', "-");
         Fault::usage(format!(
             "{key} is not configured: set it in tidemill.yaml or pass --{flag}, or run `tidemill up`, which brings its own servers"

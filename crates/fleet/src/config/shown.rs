@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::secrets::{HIDDEN, may_be_secret};
+use super::secrets::{HIDDEN, is_secret_address, may_be_secret};
 use super::tree::join;
 
 /// Parameters of URLs that tell where something is, and no secret.
@@ -58,7 +58,7 @@ fn hidden_text(path: &str, text: &str) -> String {
     }
 }
 
-/// A URL without its password, and without what its parameters, or the address of a webhook, may hide.
+/// A URL without its password, and without what its parameters, or an address that is a secret itself, may hide.
 fn hidden_url(path: &str, url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return if url.starts_with("file:") { url.to_owned() } else { HIDDEN.to_owned() };
@@ -75,7 +75,7 @@ fn hidden_url(path: &str, url: &str) -> String {
         }
     }
     match place.split_once('/') {
-        Some((host, rest)) if path.contains("webhook") && !rest.is_empty() => {
+        Some((host, rest)) if is_secret_address(path) && !rest.is_empty() => {
             shown.push_str(&format!("{host}/{HIDDEN}"));
         }
         _ => shown.push_str(place),
@@ -116,6 +116,9 @@ mod tests {
             ("planner.sources.0.url", "https://hush@h/feed?key=hush", "https://***@h/feed?key=***"),
             ("planner.sources.0.url", "file:/feed.xml", "file:/feed.xml"),
             ("publisher.outlets.x.webhook.url", "https://h/services/hush", "https://h/***"),
+            ("publisher.outlets.x.mcp.url", "https://h/s/hush/mcp", "https://h/***"),
+            ("notifications.targets.12.url", "https://h/services/hush?k=hush", "https://h/***?k=***"),
+            ("publisher.outlets.webhook.wordpress.url", "https://h/blog", "https://h/blog"),
             ("embedding.openai.base_url", "https://h/v1", "https://h/v1"),
         ] {
             assert_eq!(shown(path, &json!(url)), json!(expected).to_string());

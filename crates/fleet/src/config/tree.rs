@@ -94,8 +94,10 @@ impl Tree {
             Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::Array(_) | Value::Object(_))) => value,
             _ => Value::String(text.to_owned()),
         };
+        let inner = format!("{path}.");
+        self.origins.retain(|known, _| !known.starts_with(&inner));
+        note(&mut self.origins, path, &value, origin);
         map.insert(last.to_owned(), value);
-        self.origins.insert(path.to_owned(), origin.to_owned());
     }
 
     /// Where the value at a path, or the nearest one around it, came from.
@@ -110,6 +112,21 @@ impl Tree {
                 None => return "default",
             }
         }
+    }
+}
+
+/// Notes that a value and all in it came from one place.
+fn note(origins: &mut BTreeMap<String, String>, path: &str, value: &Value, origin: &str) {
+    origins.insert(path.to_owned(), origin.to_owned());
+    match value {
+        Value::Object(map) => {
+            map.iter().for_each(|(key, value)| note(origins, &join(path, key), value, origin));
+        }
+        Value::Array(items) => {
+            let indexed = items.iter().enumerate();
+            indexed.for_each(|(index, item)| note(origins, &join(path, &index.to_string()), item, origin));
+        }
+        _ => {}
     }
 }
 

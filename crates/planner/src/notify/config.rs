@@ -1,12 +1,11 @@
 //! The section `notifications`.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use fleet::Fault;
 use model::Failure;
-use outlets::{Address, Secret, Target, TargetConfig};
+use outlets::{Secret, Target, TargetConfig};
 use record::{Notice, NoticeKind};
 use serde::{Deserialize, Serialize};
 
@@ -65,16 +64,10 @@ pub struct TargetSection {
     pub name: String,
     /// The address that is called.
     #[serde(default)]
-    pub url: Option<Address>,
-    /// A file that holds the address.
-    #[serde(default)]
-    pub url_file: Option<PathBuf>,
+    pub url: Secret,
     /// The signing secret, base64, with or without `whsec_`.
     #[serde(default)]
     pub secret: Secret,
-    /// A file that holds the secret.
-    #[serde(default)]
-    pub secret_file: Option<PathBuf>,
     /// What it is told of; nothing named means everything.
     #[serde(default)]
     pub on: Vec<NoticeKind>,
@@ -148,20 +141,9 @@ pub(crate) fn check(section: &Section) -> Result<Vec<Receiver>, Fault> {
 }
 
 fn receiver(given: &TargetSection) -> Result<Receiver, Failure> {
-    let url = match (&given.url, &given.url_file) {
-        (Some(url), None) => url.clone(),
-        (None, Some(file)) => Address::in_file(file.clone()),
-        (Some(_), Some(_)) => return Err(Failure::permanent("url and url_file are both given: keep one")),
-        (None, None) => return Err(Failure::permanent("give a url, or a url_file that holds it")),
-    };
-    let secret = match (&given.secret, &given.secret_file) {
-        (secret, None) => secret.clone(),
-        (Secret::None, Some(file)) => Secret::File { file: file.clone() },
-        (_, Some(_)) => return Err(Failure::permanent("secret and secret_file are both given: keep one")),
-    };
     let target = Target::new(&TargetConfig {
-        url,
-        secret,
+        url: given.url.clone(),
+        secret: given.secret.clone(),
         template: given.template.clone(),
         content_type: given.content_type.clone(),
         timeout: given.timeout,
@@ -177,12 +159,22 @@ fn receiver(given: &TargetSection) -> Result<Receiver, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use fleet::config::{Overrides, Settings};
+
     use super::*;
 
-    fn refused(target: serde_json::Value) -> String {
-        let targets = serde_json::json!({ "targets": [target] });
-        let section: Section = serde_json::from_value(targets).unwrap();
-        check(&section).unwrap_err().message
+    fn section(target: &serde_json::Value) -> Result<Section, Fault> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let given = serde_json::json!({ "notifications": { "targets": [target] } });
+        std::fs::write(file.path(), given.to_string()).unwrap();
+        let given = Overrides { config: Some(file.path().to_owned()), ..Overrides::default() };
+        Settings::resolve(&given, BTreeMap::new())?.section("notifications")
+    }
+
+    fn refused(target: &serde_json::Value) -> String {
+        section(target).and_then(|section| check(&section).map(drop)).unwrap_err().message
     }
 
     #[test]
@@ -190,16 +182,35 @@ mod tests {
         rustls::crypto::ring::default_provider().install_default().ok();
         let url = "http://127.0.0.1:1/";
         for (target, expected) in [
-            (serde_json::json!({ "name": "a" }), "url_file"),
+            (serde_json::json!({ "name": "a" }), "url: it is missing"),
             (serde_json::json!({ "name": "a", "url": "ftp://x/" }), "http:// or https://"),
             (serde_json::json!({ "name": "a", "url": url, "secret": "?" }), "secret"),
             (serde_json::json!({ "name": "a", "url": url, "secret_file": "/nowhere" }), "/nowhere"),
+            (serde_json::json!({ "name": "a", "url_file": "/nowhere" }), "targets.0.url_file: /nowhere"),
+            (serde_json::json!({ "name": "a", "url": url, "url_file": "/nowhere" }), "both given"),
             (serde_json::json!({ "name": "a", "url": url, "template": "{{ titel }}" }), "does not fit"),
             (serde_json::json!({ "name": "a", "url": url, "template": "{{ text }}" }), "makes no JSON"),
             (serde_json::json!({ "name": " ", "url": url }), "needs a name"),
         ] {
-            let message = refused(target);
+            let message = refused(&target);
             assert!(message.contains(expected), "{message}");
         }
+    }
+
+    #[test]
+    fn address_and_secret_come_from_files_as_they_stand_there() {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            std::fs::write(folder.path().join(name), text).unwrap();
+            folder.path().join(name).display().to_string()
+        };
+        let (url, secret) = (file("url", "http://127.0.0.1:1/T0/hush\n"), file("secret", "aHVzaGh1c2g=\r\n"));
+        let target = serde_json::json!({ "name": "a", "url_file": url, "secret": { "file": secret } });
+        let section = section(&target).unwrap();
+        assert_eq!(section.targets[0].url, Secret::from("http://127.0.0.1:1/T0/hush"));
+        assert_eq!(section.targets[0].secret, Secret::from("aHVzaGh1c2g="));
+        let receivers = check(&section).unwrap();
+        assert!(!format!("{section:?}{receivers:?}").contains("hush"));
     }
 }
