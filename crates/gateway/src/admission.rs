@@ -1,5 +1,7 @@
 //! What is looked at before any handler: the size of the headers, who asks, and how often.
 
+use std::time::Duration;
+
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -10,6 +12,8 @@ use crate::error::Problem;
 use crate::rate::Sender;
 use crate::serve::Peer;
 
+/// How long an answer may take, the longest wait for a run's end among it: a record that is frozen never answers.
+const LONGEST: Duration = Duration::from_secs(90);
 /// Names and values of a request's headers, in bytes, at most.
 const MOST: usize = 16 << 10;
 
@@ -19,7 +23,9 @@ pub(crate) async fn admit(State(app): State<App>, mut request: Request, next: Ne
     if size > MOST {
         return Problem::headers_too_large(MOST).into_response();
     }
-    let caller = Caller::of(&app, request.headers()).await;
+    let Ok(caller) = tokio::time::timeout(LONGEST, Caller::of(&app, request.headers())).await else {
+        return silent();
+    };
     let sender = match (&caller, request.extensions().get::<Peer>()) {
         (Ok(caller), _) => Some(Sender::Token(caller.id())),
         (Err(_), peer) => peer.map(|peer| Sender::at(peer.0)),
@@ -29,5 +35,13 @@ pub(crate) async fn admit(State(app): State<App>, mut request: Request, next: Ne
         return Problem::too_often(wait).into_response();
     }
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    // Events come and go for as long as their sender, or follower, likes; the handlers have limits of their own.
+    if request.uri().path() == "/v1/events" {
+        return next.run(request).await;
+    }
+    tokio::time::timeout(LONGEST, next.run(request)).await.unwrap_or_else(|_| silent())
+}
+
+fn silent() -> Response {
+    Problem::unavailable(format!("no answer from the record within {LONGEST:?}: again later")).into_response()
 }

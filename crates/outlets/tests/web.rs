@@ -21,14 +21,14 @@ fn webhook(url: &str, more: &Value) -> Webhook {
 }
 
 async fn answering(answer: ResponseTemplate) -> MockServer {
-    let server = MockServer::start().await;
+    let server = MockServer::builder().start().await;
     Mock::given(method("POST")).respond_with(answer).mount(&server).await;
     server
 }
 
 #[tokio::test]
 async fn a_webhook_is_signed_and_carries_the_key() {
-    let server = MockServer::start().await;
+    let server = MockServer::builder().start().await;
     Mock::given(method("POST"))
         .and(header("webhook-id", KEY))
         .and(header("idempotency-key", KEY))

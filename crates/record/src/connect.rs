@@ -12,6 +12,9 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 /// How long a connection may take to be had.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// How long a ping waits: a server that is frozen answers nothing, and its connections stay open.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The schema version that this build reads and writes.
 pub const SCHEMA_VERSION: i64 = 3;
 
@@ -149,7 +152,13 @@ impl Record {
     /// # Errors
     /// [`Error::Sql`], unavailable.
     pub async fn ping(&self) -> Result<(), Error> {
-        sqlx::query("SELECT 1").execute(&self.pool).await.map_err(Error::sql("a ping"))?;
-        Ok(())
+        let asked = sqlx::query("SELECT 1").execute(&self.pool);
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(answered) => answered.map(|_| ()).map_err(Error::sql("a ping")),
+            Err(_) => {
+                let why = format!("no answer within {PATIENCE:?}");
+                Err(Error::Unreachable { why, remedy: "look at the server" })
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use testkit::{Servers, eventually};
 
-use crate::fleet::{Fleet, event, events};
+use crate::fleet::{Fleet, event, events, metrics};
 use crate::letters::dlq;
 
 #[tokio::test]
@@ -94,6 +94,46 @@ async fn while_postgres_is_stopped_workers_pause_and_nothing_becomes_a_letter() 
     let runs = fleet.settled(40).await;
     assert!(runs.iter().all(|run| run.state == "published"), "{runs:?}");
     assert_eq!(fleet.record.dead_letters(&record::LetterFilter::default(), 10).await.unwrap(), []);
+    fleet.assert_consistent().await;
+}
+
+/// Sends a signal to a process and its children.
+fn signal_all(parent: u32, signal: nix::sys::signal::Signal) {
+    let own = |stat: &str| {
+        // After the name, which may hold anything: the state, then the parent.
+        let mut fields = stat.rsplit_once(") ")?.1.split_whitespace();
+        fields.nth(1)?.parse::<u32>().ok().filter(|of| *of == parent)
+    };
+    let children = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        own(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?).map(|_| pid)
+    });
+    for pid in children.chain([parent]).collect::<Vec<_>>() {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), signal).ok();
+    }
+}
+
+#[tokio::test]
+async fn while_postgres_is_frozen_reading_pauses_in_sight_and_then_the_flow_resumes() {
+    use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
+    let mut fleet = Fleet::on(Servers::start_own().await).await;
+    for name in ["planner", "etl", "embedding", "judge", "publisher"] {
+        fleet.start(name).await;
+    }
+    fleet.add(events(5)).await;
+    fleet.settled(5).await;
+    let postgres = fleet.servers.postgres.as_ref().unwrap().id();
+    signal_all(postgres, SIGSTOP);
+    fleet.add((5..10).map(event)).await;
+    let paused = async |fleet: &Fleet, expected: &str| {
+        let judge = fleet.workers.iter().find(|(name, _)| *name == "judge").unwrap();
+        metrics(&judge.1).await.contains(&format!("tidemill_reading_paused{{worker=\"judge\"}} {expected}"))
+    };
+    eventually("reading pauses", async || paused(&fleet, "1").await).await;
+    signal_all(postgres, SIGCONT);
+    eventually("reading goes on", async || paused(&fleet, "0").await).await;
+    let runs = fleet.settled(10).await;
+    assert!(runs.iter().all(|run| run.state == "published"), "{runs:?}");
     fleet.assert_consistent().await;
 }
 

@@ -127,6 +127,7 @@ pub async fn serve<H: Handler>(process: Process, handler: H) -> Result<(), Fault
     tasks.spawn(watch::presence(Arc::clone(&engine)));
     tasks.spawn(watch::promote(Arc::clone(&engine)));
     tasks.spawn(watch::measure(Arc::clone(&engine)));
+    tasks.spawn(watch::record(Arc::clone(&engine)));
     tasks.spawn(revoke::run(Arc::clone(&engine)));
     for index in 0..engine.lanes.len() {
         tasks.spawn(read::read(Arc::clone(&engine), index));

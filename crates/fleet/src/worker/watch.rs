@@ -14,6 +14,8 @@ const PROMOTED: usize = 256;
 const PROMOTION: Duration = Duration::from_millis(200);
 /// How often backlogs are measured: the longest that a full stream goes unnoticed.
 const MEASUREMENT: Duration = Duration::from_millis(250);
+/// How often the record is asked whether it is there.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// How often a worker shows that it lives.
 const PRESENCE: Duration = Duration::from_secs(5);
@@ -108,6 +110,17 @@ pub(crate) async fn measure<H: Handler>(engine: Arc<Engine<H>>) {
             tracing::warn!(worker, "reading pauses: the stream downstream is over its high-water mark");
         }
         engine.full_downstream.send_replace(full);
+    }
+}
+
+/// Notices a record that keeps its connections and answers nothing: whoever asked it something waits, and would tell nobody.
+pub(crate) async fn record<H: Handler>(engine: Arc<Engine<H>>) {
+    let mut ticks = ticks(LOOK);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = engine.process.record.ping().await {
+            engine.breaker.trip(&error);
+        }
     }
 }
 
