@@ -262,7 +262,11 @@ async fn what_passes_can_be_tapped_and_seen_at_a_glance() {
         () = fed => unreachable!("it never ends"),
     };
     assert_eq!(code, Some(0), "{said}");
-    assert_eq!(said.lines().filter(|line| line.contains("judge") && line.contains("done")).count(), 3, "{said}");
+    assert_eq!(
+        said.lines().filter(|line| line.contains("judge") && line.contains("done")).count(),
+        3,
+        "{said}"
+    );
     let (code, said) = at_the_desk(&desk, &["top", "--once"]).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(
