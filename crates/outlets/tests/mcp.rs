@@ -102,6 +102,7 @@ async fn errors_are_refusals_and_a_missing_tool_is_permanent() {
 
 #[tokio::test]
 async fn a_program_that_is_silent_before_the_call_is_out_and_sees_nothing_of_the_fleet() {
+    rustls::crypto::ring::default_provider().install_default().ok();
     let config = json!({ "tool": "t", "arguments": {}, "command": ["sh", "-c", "exec sleep 30"] });
     let silent = Mcp::new(serde_json::from_value(config).unwrap(), Duration::from_millis(600)).unwrap();
     let result = silent.deliver(&post(&content())).await;
@@ -137,6 +138,9 @@ async fn a_program_is_spoken_to_over_its_streams_and_one_that_floods_or_dies_is_
         r#"printf '{"jsonrpc":"2.0","id":2,"result":{"content":[{"type":"text","text":"made"}]}}\n'; read l"#;
     let result = shell(&format!("{server}{made}")).deliver(&post(&content())).await;
     assert_eq!(result, EffectResult::Confirmed { reference: "create_post: made".to_owned() });
+    let strange = made.replace("\"id\":2", "\"id\":77");
+    let result = shell(&format!("{server}{strange}; exit 1")).deliver(&post(&content())).await;
+    assert!(matches!(result, EffectResult::Unsettled { .. }), "its answer is to no question: {result:?}");
     let result = shell(&format!("{server}exit 1")).deliver(&post(&content())).await;
     assert!(matches!(result, EffectResult::Unsettled { .. }), "it died after the call: {result:?}");
     let result = shell("exit 1").deliver(&post(&content())).await;

@@ -37,6 +37,22 @@ pub struct Servers {
     pub(crate) _postgres_folder: Option<TempDir>,
 }
 
+/// What the shared server's folder is called, before the process id: a static is never dropped, so it outlives its process.
+const LEFT_BEHIND: &str = "tidemill-tests-";
+
+/// Removes the folders of test processes that ended.
+fn remove_left_behind() {
+    let entries = std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(LEFT_BEHIND)?.split('-').next());
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            // Another test process may be at it as well.
+            std::fs::remove_dir_all(entry.path()).ok();
+        }
+    }
+}
+
 impl Servers {
     /// A Redis of its own and a fresh database of the shared PostgreSQL.
     pub async fn start() -> Self {
@@ -49,7 +65,9 @@ impl Servers {
     pub async fn start_empty() -> Self {
         let (_, postgres) = SHARED
             .get_or_init(|| async {
-                let folder = tempfile::tempdir().expect("a temporary folder");
+                remove_left_behind();
+                let prefix = format!("{LEFT_BEHIND}{}-", std::process::id());
+                let folder = tempfile::Builder::new().prefix(&prefix).tempdir().expect("a temporary folder");
                 let postgres = postgres(folder.path()).await;
                 (folder, postgres)
             })

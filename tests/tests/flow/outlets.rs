@@ -13,6 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::door::{ALL, Desk};
 use crate::fleet::{Fleet, event, events};
 
+/// How long a post may take.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What a receiver does with a request.
 #[derive(Clone, Copy)]
 enum Does {
@@ -22,6 +25,10 @@ enum Does {
     Cuts,
     /// Reads the request and never answers.
     Sleeps,
+    /// Answers 200 when nobody waits any more.
+    IsLate,
+    /// Answers 200, and again 200.
+    AnswersTwice,
 }
 
 /// A receiver of webhooks that misbehaves on demand, then answers 200.
@@ -74,6 +81,14 @@ async fn receive(mut stream: TcpStream, does: Does, seen: Arc<Mutex<Vec<String>>
             let answer = format!("HTTP/1.1 {status} OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
             stream.write_all(answer.as_bytes()).await.ok();
         }
+        Does::IsLate => {
+            tokio::time::sleep(TIMEOUT + Duration::from_millis(500)).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.ok();
+        }
+        Does::AnswersTwice => {
+            let twice = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".repeat(2);
+            stream.write_all(twice.as_bytes()).await.ok();
+        }
         Does::Cuts => {}
         Does::Sleeps => tokio::time::sleep(Duration::from_secs(3600)).await,
     }
@@ -82,7 +97,7 @@ async fn receive(mut stream: TcpStream, does: Does, seen: Arc<Mutex<Vec<String>>
 /// A fleet whose posts go to a webhook.
 async fn fleet(receiver: &Receiver, deduplicates: bool) -> (Fleet, Desk) {
     let mut fleet = Fleet::with(&["gateway", "etl", "embedding", "judge"]).await;
-    let hook = json!({ "hook": { "timeout": "1s", "webhook": { "url": receiver.url, "deduplicates": deduplicates } } });
+    let hook = json!({ "hook": { "timeout": format!("{TIMEOUT:?}"), "webhook": { "url": receiver.url, "deduplicates": deduplicates } } });
     let set = [
         format!("publisher.outlets={hook}"),
         "publisher.outlet=hook".to_owned(),
@@ -107,7 +122,7 @@ async fn ledger(desk: &Desk) -> Value {
 
 #[tokio::test]
 async fn a_post_whose_answer_was_cut_off_is_unknown_and_goes_out_again_only_on_a_persons_word() {
-    for does in [Does::Cuts, Does::Answers(500), Does::Sleeps] {
+    for does in [Does::Cuts, Does::Answers(500), Does::Sleeps, Does::IsLate] {
         let receiver = Receiver::start(&[does], Does::Answers(200)).await;
         let (fleet, desk) = fleet(&receiver, false).await;
         send(&desk, 1).await;
@@ -121,6 +136,21 @@ async fn a_post_whose_answer_was_cut_off_is_unknown_and_goes_out_again_only_on_a
         assert_eq!((runs[0].state.as_str(), receiver.seen().len()), ("published", 2), "{runs:?}");
         assert_eq!(fleet.record.verify(None).await.unwrap().broken, []);
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_twice_is_one_answer() {
+    let receiver = Receiver::start(&[], Does::AnswersTwice).await;
+    let (fleet, desk) = fleet(&receiver, false).await;
+    for number in 0..3 {
+        send(&desk, number).await;
+    }
+    let runs = fleet.settled(3).await;
+    assert!(runs.iter().all(|run| run.state == "published"), "{runs:?}");
+    let mut seen = receiver.seen();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!((seen.len(), receiver.seen().len()), (3, 3));
 }
 
 #[tokio::test]
