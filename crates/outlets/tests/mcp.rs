@@ -138,7 +138,7 @@ async fn a_program_is_spoken_to_over_its_streams_and_one_that_floods_or_dies_is_
         r#"printf '{"jsonrpc":"2.0","id":2,"result":{"content":[{"type":"text","text":"made"}]}}\n'; read l"#;
     let result = shell(&format!("{server}{made}")).deliver(&post(&content())).await;
     assert_eq!(result, EffectResult::Confirmed { reference: "create_post: made".to_owned() });
-    let strange = made.replace("\"id\":2", "\"id\":77");
+    let strange = made.replace("\"id\":2", "\"id\":77").replace("; read l", "");
     let result = shell(&format!("{server}{strange}; exit 1")).deliver(&post(&content())).await;
     assert!(matches!(result, EffectResult::Unsettled { .. }), "its answer is to no question: {result:?}");
     let result = shell(&format!("{server}exit 1")).deliver(&post(&content())).await;
