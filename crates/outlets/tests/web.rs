@@ -87,18 +87,18 @@ async fn a_template_makes_the_body() {
 #[tokio::test]
 async fn answers_mean_what_they_say() {
     for status in [400, 401, 404, 410, 422, 301] {
-        let hook = webhook(&answering(ResponseTemplate::new(status)).await.uri(), &json!({}));
-        let result = hook.deliver(&post(&content())).await;
+        let server = answering(ResponseTemplate::new(status)).await;
+        let result = webhook(&server.uri(), &json!({})).deliver(&post(&content())).await;
         assert!(matches!(result, EffectResult::Rejected { .. }), "{status}: {result:?}");
     }
     for status in [500, 502, 503] {
-        let hook = webhook(&answering(ResponseTemplate::new(status)).await.uri(), &json!({}));
-        let result = hook.deliver(&post(&content())).await;
+        let server = answering(ResponseTemplate::new(status)).await;
+        let result = webhook(&server.uri(), &json!({})).deliver(&post(&content())).await;
         assert!(matches!(result, EffectResult::Unsettled { .. }), "{status}: {result:?}");
     }
     let busy = ResponseTemplate::new(429).insert_header("retry-after", "7");
-    let EffectResult::NotSent(failure) =
-        webhook(&answering(busy).await.uri(), &json!({})).deliver(&post(&content())).await
+    let server = answering(busy).await;
+    let EffectResult::NotSent(failure) = webhook(&server.uri(), &json!({})).deliver(&post(&content())).await
     else {
         panic!("it was not taken")
     };
