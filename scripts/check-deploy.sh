@@ -9,6 +9,8 @@
 # scripts/setup-tools.sh has put them, or Helm is installed; `chart` checks the chart alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/installing.sh
+. scripts/installing.sh
 
 programs="gateway planner etl embedding judge publisher"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/tidemill
@@ -19,7 +21,6 @@ trap 'rm -rf "$work"' EXIT
 
 fault() { printf 'deploy: %s\n' "$*" >&2; faults=$((faults + 1)); }
 left_out() { printf 'deploy: left out: %s\n' "$*" >&2; left_out=$((left_out + 1)); }
-has() { command -v "$1" >/dev/null 2>&1; }
 
 # check WHAT COMMAND…: a fault, with what it said, where the command fails.
 check() {
@@ -41,11 +42,7 @@ install_packages() {
     has docker-compose || missing+=(docker-compose)
     has promtool || missing+=(prometheus)
     has systemd-analyze || missing+=(systemd)
-    [ "${#missing[@]}" -gt 0 ] || return 0
-    local root=()
-    [ "$(id -u)" -eq 0 ] || root=(sudo)
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+    install_by_apt "${missing[@]}"
 }
 
 compose() {

@@ -7,25 +7,14 @@
 # else Debian's, where it is new enough.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/installing.sh
+. scripts/installing.sh
 
 weaviate=1.35.2
 minimum_go=1.21
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/tidemill
 target=${CARGO_TARGET_DIR:-$PWD/target}
-
-say() { printf 'setup-services: %s\n' "$*"; }
-fail() { printf 'setup-services: %s\n' "$*" >&2; exit 69; }
-has() { command -v "$1" >/dev/null 2>&1; }
-
-as_root() {
-    if [ "$(id -u)" -eq 0 ]; then
-        "$@"
-    else
-        has sudo || fail "$1 needs root: install sudo, or run as root: $*"
-        sudo "$@"
-    fi
-}
 
 # WordPress from Debian, with the database and the PHP that it needs.
 install_wordpress() {
@@ -35,13 +24,8 @@ install_wordpress() {
     has mariadb || missing+=(mariadb-client)
     has php || missing+=(php-cli)
     has php && php -m | grep -qx mysqli || missing+=(php-mysql)
-    [ "${#missing[@]}" -gt 0 ] || return 0
-    has apt-get || fail "this is no Debian: install by hand what provides: ${missing[*]}"
-    say "installing by apt: ${missing[*]}"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+    install_by_apt "${missing[@]}"
 }
-
 
 # The official packages put it there and leave PATH to their user.
 find_go() {
@@ -54,13 +38,12 @@ new_enough() { printf '%s\n%s\n' "$minimum_go" "$1" | sort -C -V; }
 install_go() {
     find_go && return
     has apt-get || fail "this is no Debian: install Go $minimum_go or newer by hand (https://go.dev/dl)"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    apt_get update
     local offered
     offered=$(apt-cache policy golang-go | sed -n 's/^ *Candidate: *[0-9]*:\?\([0-9.]*\).*/\1/p')
     [ -n "$offered" ] || fail "no Go is installed and apt has none: install Go $minimum_go or newer (https://go.dev/dl)"
     new_enough "$offered" || fail "no Go is installed and apt has only $offered: install Go $minimum_go or newer (https://go.dev/dl)"
-    say "installing by apt: golang-go $offered"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends golang-go
+    install_by_apt golang-go
     find_go || fail "golang-go was installed, and there is no go"
 }
 
@@ -90,7 +73,8 @@ previous_release() {
     commit=$(grep -v '^#' tests/previous-release)
     folder=$cache/releases/$commit
     [ -d "$folder" ] && return
-    git cat-file -e "$commit^{commit}" 2>/dev/null ||
+    # A shallow clone lacks it.
+    git cat-file -e "$commit^{commit}" 2>/dev/null || git fetch --quiet --depth 1 origin "$commit" ||
         fail "the clone lacks commit $commit, whose programs are tested beside the present ones: run \`git fetch --unshallow\`"
     say "building the release before ($commit)"
     mkdir -p "$cache/releases" "$target"

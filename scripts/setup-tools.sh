@@ -6,6 +6,8 @@
 # cargo-deny takes some six minutes on two cores, cargo-cyclonedx two, Helm two. Helm needs a Go, which fetches the newer
 # one that Helm asks for by itself; where there is none, it says so and goes on, and the chart is left out of the audit.
 set -euo pipefail
+# shellcheck source=scripts/installing.sh
+. "$(dirname "$0")/installing.sh"
 
 cargo_deny=0.20
 cargo_cyclonedx=0.5
@@ -16,9 +18,6 @@ keda=2.17.2
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/tidemill
 export PATH=$PATH:/usr/local/go/bin
-
-say() { printf 'setup-tools: %s\n' "$*"; }
-fail() { printf 'setup-tools: %s\n' "$*" >&2; exit 69; }
 
 # A folder for each version: another one in this script is built anew.
 build_crate() {
@@ -33,7 +32,7 @@ build_crate() {
 build_helm() {
     local folder=$cache/helm-$helm
     [ ! -x "$folder/helm" ] || return 0
-    if ! command -v go >/dev/null; then
+    if ! has go; then
         say "left out: Helm (no Go; see https://go.dev/dl)"
         return 0
     fi
@@ -56,7 +55,7 @@ fetch_schemas() {
     fi
     folder=$cache/keda-$keda
     [ ! -d "$folder" ] || return 0
-    if ! command -v go >/dev/null; then
+    if ! has go; then
         say "left out: the schemas of KEDA (no Go; see https://go.dev/dl)"
         return 0
     fi

@@ -5,12 +5,10 @@
 # where there is no cargo. System services that a package starts are neither used nor needed: `tidemill up` and the
 # tests run private servers of their own.
 set -euo pipefail
+# shellcheck source=scripts/installing.sh
+. "$(dirname "$0")/installing.sh"
 
 minimum_rust=1.95
-
-say() { printf 'setup: %s\n' "$*"; }
-fail() { printf 'setup: %s\n' "$*" >&2; exit 69; }
-has() { command -v "$1" >/dev/null 2>&1; }
 
 # Debian keeps the server's programs of each version in a folder of its own, off the PATH.
 has_postgres() {
@@ -30,23 +28,10 @@ missing_packages() {
     if ! has python3 || ! python3 -m pip --version >/dev/null 2>&1; then echo python3-pip; fi
 }
 
-as_root() {
-    if [ "$(id -u)" -eq 0 ]; then
-        "$@"
-    else
-        has sudo || fail "$1 needs root: install sudo, or run as root: $*"
-        sudo "$@"
-    fi
-}
-
 install_packages() {
     local missing
     mapfile -t missing < <(missing_packages)
-    [ "${#missing[@]}" -gt 0 ] || return 0
-    has apt-get || fail "this is no Debian: install by hand what provides: ${missing[*]}"
-    say "installing by apt: ${missing[*]}"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+    install_by_apt "${missing[@]}"
 }
 
 install_rust() {
