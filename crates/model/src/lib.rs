@@ -10,6 +10,7 @@ mod ids;
 mod outcome;
 mod provenance;
 mod run;
+mod trace;
 mod trigger;
 mod workers;
 
@@ -26,5 +27,6 @@ pub use outcome::{
 };
 pub use provenance::{Actor, ChainLink, genesis, link_hash};
 pub use run::{Lifecycle, RunState, UnknownName};
+pub use trace::is_traceparent;
 pub use trigger::{MAX_INPUT, OutsideEvent, TriggerEntry, trigger_input};
 pub use workers::WorkerType;

@@ -205,8 +205,9 @@ async fn events_of_others_are_stored_before_they_are_acknowledged_and_fire_once(
     fleet.settled(1).await;
     fleet.signal("planner", Signal::SIGKILL);
     let told = |id: &str, kind: &str| {
-        json!({ "specversion": "1.0", "id": id, "source": "/shop", "type": kind, "data": { "name": "lamp" } })
-            .to_string()
+        json!({ "specversion": "1.0", "id": id, "source": "/shop", "type": kind, "data": { "name": "lamp" },
+            "traceparent": "no trace\0context" })
+        .to_string()
     };
     // While no planner reads, nothing is trimmed, however short the feed should be.
     let sold = told("1", "com.example.sold");

@@ -41,7 +41,7 @@ impl Known {
             }
             known.tenants.insert(row.name, row.tenant);
         }
-        known.reactive = Reactive::new(waiting);
+        known.reactive = Reactive(waiting);
         Ok(known)
     }
 }

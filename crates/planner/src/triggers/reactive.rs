@@ -10,7 +10,7 @@ use super::config::Origin;
 
 /// The triggers that wait for events.
 #[derive(Debug, Default)]
-pub(crate) struct Reactive(Vec<Waiting>);
+pub(crate) struct Reactive(pub(crate) Vec<Waiting>);
 
 #[derive(Debug)]
 pub(crate) struct Waiting {
@@ -36,10 +36,6 @@ struct Happened<'a> {
 }
 
 impl Reactive {
-    pub(crate) fn new(waiting: Vec<Waiting>) -> Self {
-        Self(waiting)
-    }
-
     pub(crate) fn watches(&self, from: Origin) -> bool {
         self.0.iter().any(|waiting| waiting.from == from)
     }
@@ -71,6 +67,7 @@ impl Reactive {
     pub(crate) fn after_outside(&self, outside: &OutsideEvent, at: DateTime<Utc>) -> Vec<NewFiring> {
         // Ids are unique within a source; both may be long.
         let request_id = model::sha256(&[outside.source.as_bytes(), &[0], outside.id.as_bytes()]).to_hex();
+        let traceparent = outside.event["traceparent"].as_str().filter(|text| model::is_traceparent(text));
         let happened = Happened {
             tenant: outside.tenant.as_deref().unwrap_or(model::DEFAULT_TENANT),
             from: Origin::Outside,
@@ -79,7 +76,7 @@ impl Reactive {
             origin: request_id.clone(),
             request_id,
             follows: None,
-            traceparent: outside.event["traceparent"].as_str().map(str::to_owned),
+            traceparent: traceparent.map(str::to_owned),
         };
         self.after(&happened, &outside.event)
     }
@@ -109,5 +106,31 @@ impl Reactive {
                 traceparent: happened.traceparent.clone(),
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_trace_context_of_an_event_of_others_is_left_out() {
+        let watch = Watch::compile("com.example.sold", None).unwrap();
+        let since = DateTime::UNIX_EPOCH;
+        let (name, tenant) = ("sold".to_owned(), model::DEFAULT_TENANT.to_owned());
+        let reactive = Reactive(vec![Waiting { name, tenant, from: Origin::Outside, watch, since }]);
+        let fired = |traceparent: Value| {
+            let event = json!({ "specversion": "1.0", "id": "1", "source": "/shop", "type": "com.example.sold",
+                "traceparent": traceparent });
+            let fields = vec![(b"event".to_vec(), event.to_string().into_bytes())];
+            let mut firings = reactive.after_outside(&OutsideEvent::decode(&fields).unwrap(), since);
+            assert_eq!(firings.len(), 1, "{event}");
+            firings.remove(0).traceparent
+        };
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(fired(json!(good)).as_deref(), Some(good));
+        for bad in [json!(format!("{good}\0")), json!("nonsense"), json!(7), Value::Null] {
+            assert_eq!(fired(bad.clone()), None, "{bad}");
+        }
     }
 }
