@@ -53,6 +53,14 @@ impl Process {
         self.settings.section(name)
     }
 
+    /// Waits for `time`, or until the process should stop. Cancel-safe.
+    pub async fn idle(&self, time: Duration) {
+        tokio::select! {
+            () = self.shutdown.cancelled() => {}
+            () = tokio::time::sleep(time) => {}
+        }
+    }
+
     /// Stores what cannot be processed as a dead letter that touches no run; logged and counted.
     ///
     /// # Errors

@@ -36,9 +36,9 @@ pub(crate) async fn run(process: Process, config: Section) {
     };
     let every = (config.reconcile_after / 4).clamp(Duration::from_millis(200), Duration::from_secs(30));
     loop {
-        tokio::select! {
-            () = reconciler.process.shutdown.cancelled() => break,
-            () = tokio::time::sleep(every) => {}
+        reconciler.process.idle(every).await;
+        if reconciler.process.shutdown.is_cancelled() {
+            break;
         }
         let began = Instant::now();
         if let Err(error) = reconciler.round(every * 3).await {

@@ -41,10 +41,7 @@ pub(crate) async fn run(process: Process, told: bool, fleet_id: String) {
             }
         };
         if !more {
-            tokio::select! {
-                () = relay.process.shutdown.cancelled() => {}
-                () = tokio::time::sleep(PAUSE) => {}
-            }
+            relay.process.idle(PAUSE).await;
         }
     }
     if let Err(error) = relay.end().await {

@@ -22,10 +22,7 @@ pub(crate) async fn run(process: Process) {
     while !process.shutdown.is_cancelled() {
         if let Err(error) = round(&process, &workflows, &mut stream).await {
             tracing::warn!(%error, "decisions could not be resumed; tried again");
-            tokio::select! {
-                () = process.shutdown.cancelled() => {}
-                () = tokio::time::sleep(PAUSE) => {}
-            }
+            process.idle(PAUSE).await;
         }
     }
 }

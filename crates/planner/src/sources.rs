@@ -77,10 +77,7 @@ pub(crate) async fn run(process: Process, sources: Vec<Polled>) {
             }
         }
         while polls.try_join_next().is_some() {}
-        tokio::select! {
-            () = process.shutdown.cancelled() => {}
-            () = tokio::time::sleep(LOOK) => {}
-        }
+        process.idle(LOOK).await;
     }
     polls.shutdown().await;
 }

@@ -32,10 +32,7 @@ pub(crate) async fn read<H: Handler>(engine: Arc<Engine<H>>, lane: usize) {
             }
             Err(error) => {
                 tracing::warn!(%error, "reading failed");
-                tokio::select! {
-                    () = shutdown.cancelled() => break,
-                    () = tokio::time::sleep(breaker::next(&mut pace)) => {}
-                }
+                engine.process.idle(breaker::next(&mut pace)).await;
             }
         }
     }

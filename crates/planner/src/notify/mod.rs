@@ -53,10 +53,7 @@ pub(crate) async fn run(process: Process, section: Section, receivers: Vec<Recei
             Ok(()) => {}
             Err(error) => tracing::warn!(%error, "a round of notifying failed; the next one tries again"),
         }
-        tokio::select! {
-            () = notifier.process.shutdown.cancelled() => {}
-            () = tokio::time::sleep(LOOK) => {}
-        }
+        notifier.process.idle(LOOK).await;
     }
     sending.shutdown().await;
     if let Err(error) = notifier.process.record.release(&notifier.lease).await {

@@ -9,8 +9,8 @@ use serde_json::Value;
 use streams::{Delivery, PLANNER_TRIGGERS, PlannerStream};
 use tokio::sync::Notify;
 
+use super::PAUSE;
 use super::known::Known;
-use super::pause;
 use crate::error::{RoundError, bury, or_bury};
 
 /// Entries read at once.
@@ -22,7 +22,7 @@ pub(crate) async fn run(process: Process, stored: Arc<Notify>) {
     while !process.shutdown.is_cancelled() {
         if let Err(error) = round(&process, &stored, &mut stream).await {
             tracing::warn!(%error, "triggers could not be read; tried again");
-            pause(&process).await;
+            process.idle(PAUSE).await;
         }
     }
 }

@@ -95,11 +95,3 @@ pub(crate) async fn run(process: Process, fleet_id: String, feed_length: usize) 
     // A panic goes on to the planner, which ends by it.
     tasks.join_all().await;
 }
-
-/// Waits a while, or until the process stops.
-async fn pause(process: &Process) {
-    tokio::select! {
-        () = process.shutdown.cancelled() => {}
-        () = tokio::time::sleep(PAUSE) => {}
-    }
-}

@@ -12,8 +12,8 @@ use streams::{DATASET_EVENTS, Delivery, SharedFeed};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::PAUSE;
 use super::known::Known;
-use super::pause;
 use crate::error::{RoundError, bury, or_bury};
 
 /// Pause where nothing new is there.
@@ -25,13 +25,10 @@ pub(crate) async fn run(process: Process, stored: Arc<Notify>, fleet_id: String,
     while !process.shutdown.is_cancelled() {
         match round(&process, &stored, &mut feed).await {
             Ok(true) => {}
-            Ok(false) => tokio::select! {
-                () = process.shutdown.cancelled() => {}
-                () = tokio::time::sleep(IDLE) => {}
-            },
+            Ok(false) => process.idle(IDLE).await,
             Err(error) => {
                 tracing::warn!(%error, "events of others could not be taken; tried again");
-                pause(&process).await;
+                process.idle(PAUSE).await;
             }
         }
     }

@@ -9,8 +9,8 @@ use record::{FiringKind, NewFiring};
 use serde_json::json;
 use tokio::sync::Notify;
 
+use super::PAUSE;
 use super::known::Known;
-use super::pause;
 use crate::error::RoundError;
 
 /// Watches the clock until the process stops.
@@ -19,7 +19,7 @@ pub(crate) async fn run(process: Process, stored: Arc<Notify>) {
         if let Err(error) = round(&process, &stored).await {
             tracing::warn!(%error, "schedules could not be looked at; tried again");
         }
-        pause(&process).await;
+        process.idle(PAUSE).await;
     }
 }
 
