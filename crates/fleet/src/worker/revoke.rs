@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{Failure, RetryClass, Withdrawal};
+use rails::Backoff;
 use record::{DueRevocation, PauseKind, RevocationState};
 use tokio::task::JoinSet;
 
@@ -19,9 +20,8 @@ use crate::Handler;
 const LOOK: Duration = Duration::from_secs(1);
 /// What a claim lasts beyond its try.
 const MARGIN: Duration = Duration::from_secs(5);
-/// The first pause after an outlet was away; each further one is twice as long, up to the longest.
-const PAUSE: Duration = Duration::from_secs(2);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Pauses after an outlet was away.
+const PAUSES: Backoff = Backoff { initial: Duration::from_secs(2), max: Duration::from_secs(300) };
 
 /// Revokes until the process stops.
 pub(crate) async fn run<H: Handler>(engine: Arc<Engine<H>>) {
@@ -106,12 +106,11 @@ async fn revoke<H: Handler>(engine: Arc<Engine<H>>, due: DueRevocation, limit: D
 }
 
 async fn postpone<H: Handler>(engine: &Engine<H>, due: &DueRevocation, failure: &Failure) {
-    let doublings = u32::try_from(due.attempts - 1).unwrap_or_default().min(16);
     let pause = match failure.class {
-        RetryClass::RetryAfter(pause) | RetryClass::Later(pause) => pause,
-        _ => PAUSE.saturating_mul(1 << doublings),
+        RetryClass::RetryAfter(pause) | RetryClass::Later(pause) => pause.min(PAUSES.max),
+        // No jitter: one post of an outlet is withdrawn at a time.
+        _ => PAUSES.delay(due.attempts, 1.0),
     };
-    let pause = pause.min(LONGEST_PAUSE);
     tracing::warn!(outlet = due.outlet, reason = failure.reason, ?pause, "a revocation is tried again");
     let (record, reason) = (&engine.process.record, model::storable(&failure.reason));
     // Where this fails the claim runs out, and another try begins then.

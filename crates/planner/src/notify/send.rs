@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fleet::{NotificationLabels, Process};
 use model::{Failure, RetryClass};
+use rails::Backoff;
 use record::DueNotification;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -77,9 +78,8 @@ async fn call(process: Process, receiver: Arc<Receiver>, retry: Retry, due: DueN
 
 /// With jitter: a target that comes back is not called for all at once.
 fn pause(retry: Retry, attempts: i32, failure: &Failure) -> Duration {
-    let doublings = u32::try_from(attempts - 1).unwrap_or_default().min(16);
-    let pause = retry.pause.saturating_mul(1 << doublings).min(retry.longest_pause);
-    let pause = pause.mul_f64(rand::random_range(0.75..1.0));
+    let backoff = Backoff { initial: retry.pause, max: retry.longest_pause };
+    let pause = backoff.delay(attempts, rand::random_range(0.75..1.0));
     match failure.class {
         RetryClass::RetryAfter(asked) => pause.max(asked),
         _ => pause,
