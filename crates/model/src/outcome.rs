@@ -164,7 +164,7 @@ pub enum EffectResult {
     },
 }
 
-/// The longest words of an outlet that are kept, in characters.
+/// The longest words of others that are kept, in characters.
 const WORDS_KEPT: usize = 2000;
 
 impl EffectResult {
@@ -181,7 +181,7 @@ impl EffectResult {
     }
 }
 
-/// Words of an outlet as they can be stored: without NUL, and bounded.
+/// Words that are not ours alone, such as an outlet's or a reason, as they can be stored: without NUL, and bounded.
 #[must_use]
 pub fn storable(words: &str) -> String {
     words.replace('\0', "\u{fffd}").chars().take(WORDS_KEPT).collect()

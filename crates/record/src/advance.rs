@@ -9,6 +9,7 @@ use rails::{Facts, Transition};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
+use crate::micros::micros;
 use crate::provenance::{ProvenanceEntry, trace_id};
 use crate::{Admission, Error, Handling, LoadedRun, Record, admission, claims, extras};
 
@@ -306,7 +307,7 @@ fn collect<'a>(
     c.lifecycles.push(transition.lifecycle.as_str());
     c.steps.push(&transition.step);
     c.attempts.push(transition.attempt);
-    c.delays.push(i64::try_from(routed.delay.as_micros()).unwrap_or(i64::MAX / 2));
+    c.delays.push(micros(routed.delay));
     c.reasons.push(&transition.reason);
     c.heads.push(link.hash.0.to_vec());
     c.bodies.push(link.body);

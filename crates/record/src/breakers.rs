@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use uuid::Uuid;
 
+use crate::micros::micros;
 use crate::{Error, Record};
 
 /// What a breaker stands before.
@@ -87,7 +88,7 @@ impl Record {
         .bind(outage)
         .bind(reason)
         .bind(process)
-        .bind(i64::try_from(age.as_micros()).unwrap_or(i64::MAX / 2))
+        .bind(micros(age))
         .fetch_optional(&self.pool)
         .await
         .map_err(Error::sql("the note of a breaker"))?;

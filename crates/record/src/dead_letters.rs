@@ -152,7 +152,7 @@ impl Record {
         .bind(Uuid::now_v7())
         .bind(&letter.stream)
         .bind(&letter.entry_id)
-        .bind(letter.reason.replace('\0', "\u{fffd}"))
+        .bind(model::storable(&letter.reason))
         .bind(encode_entry(&letter.fields))
         .execute(&self.pool)
         .await
@@ -176,7 +176,7 @@ impl Record {
         .bind(Uuid::now_v7())
         .bind(&letter.stream)
         .bind(&letter.entry_id)
-        .bind(letter.reason.replace('\0', "\u{fffd}"))
+        .bind(model::storable(&letter.reason))
         .bind(encode_entry(&letter.fields))
         .bind(alike)
         .execute(&self.pool)

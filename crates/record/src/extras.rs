@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::advance::{Item, Routed};
+use crate::micros::micros;
 use crate::{Error, LoadedRun};
 
 /// Whether a route writes more than the run, its artifacts and its link.
@@ -188,7 +189,7 @@ async fn escalations(connection: &mut PgConnection, winners: &Winners<'_>) -> Re
     .bind(rows.iter().map(|(_, _, e)| e.question.as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|(_, _, e)| e.rule.as_deref()).collect::<Vec<_>>())
     .bind(evidence)
-    .bind(rows.iter().map(|(_, _, e)| i64::try_from(e.due.as_micros()).unwrap_or(i64::MAX / 2)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, _, e)| micros(e.due)).collect::<Vec<_>>())
     .execute(connection)
     .await
     .map_err(Error::sql("escalations"))?;

@@ -220,7 +220,7 @@ impl Record {
         .bind(firing)
         .bind(outcome)
         .bind(run.map(|run| run.0))
-        .bind(reason.replace('\0', "\u{fffd}"))
+        .bind(model::storable(reason))
         .execute(&mut *tx)
         .await
         .map_err(Error::sql("the conclusion of a firing"))?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::micros::micros;
 use crate::{Error, Record};
 
 /// A lease that is held until it expires.
@@ -26,7 +27,7 @@ impl Record {
         )
         .bind(lease.name)
         .bind(&lease.holder)
-        .bind(i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
+        .bind(micros(time))
         .execute(&self.pool)
         .await
         .map_err(Error::sql("a lease"))?;

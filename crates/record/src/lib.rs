@@ -21,6 +21,7 @@ mod firings;
 mod intents;
 mod leases;
 mod load;
+mod micros;
 mod notices;
 mod notifications;
 mod outside;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
+use crate::micros::micros;
 use crate::{Error, Record};
 
 /// What people can be told of.
@@ -88,10 +89,6 @@ pub struct NewNotification {
     pub target: String,
     /// What it is told, as JSON.
     pub document: String,
-}
-
-fn micros(time: Duration) -> i64 {
-    i64::try_from(time.as_micros()).unwrap_or(i64::MAX / 2)
 }
 
 impl Record {

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use uuid::Uuid;
 
+use crate::micros::micros;
 use crate::{Error, Record};
 
 /// A notification that this process is to send.
@@ -32,10 +33,6 @@ pub struct TargetTrouble {
     pub reason: Option<String>,
     /// Since when the oldest of them waits, or waited.
     pub since: DateTime<Utc>,
-}
-
-fn micros(time: Duration) -> i64 {
-    i64::try_from(time.as_micros()).unwrap_or(i64::MAX / 2)
 }
 
 impl Record {

@@ -6,6 +6,7 @@ use model::{Job, JobKey, RunId};
 use sqlx::Row;
 use uuid::Uuid;
 
+use crate::micros::micros;
 use crate::{Error, Record};
 
 /// A run that is `running` and should have a job in a stream or a retry set.
@@ -47,7 +48,7 @@ impl Record {
                     count(*) FILTER (WHERE due_at < now() - $1 * interval '1 microsecond') AS overdue
              FROM runs WHERE state = 'running' AND state IN ('running', 'waiting', 'parked') GROUP BY 1, 2, 3",
         )
-        .bind(i64::try_from(after.as_micros()).unwrap_or(i64::MAX))
+        .bind(micros(after))
         .fetch_all(&self.pool)
         .await
         .map_err(Error::sql("the count of running runs"))?;
@@ -84,7 +85,7 @@ impl Record {
                AND r.due_at < now() - $1 * interval '1 microsecond' AND r.partition = $2 AND r.run_id > $5
              ORDER BY r.run_id LIMIT $6",
         )
-        .bind(i64::try_from(after.as_micros()).unwrap_or(i64::MAX))
+        .bind(micros(after))
         .bind(partition.cast_signed())
         .bind(versions)
         .bind(names)

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 
+use crate::micros::micros;
 use crate::{Error, Record};
 
 /// A poll that this process is to make.
@@ -39,7 +40,7 @@ impl Record {
             "SELECT name, failure, failures, polled_at FROM sources
              WHERE failure IS NOT NULL AND polled_at > now() - $1 * interval '1 microsecond' ORDER BY name",
         )
-        .bind(i64::try_from(within.as_micros()).unwrap_or(i64::MAX))
+        .bind(micros(within))
         .fetch_all(&self.pool)
         .await
         .map_err(Error::sql("the failing sources"))?;

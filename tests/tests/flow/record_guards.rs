@@ -1,5 +1,8 @@
 //! What the schema refuses, and what an audit finds.
 
+use std::time::Duration;
+
+use record::Lease;
 use testkit::Servers;
 
 use crate::fleet::{Fleet, events};
@@ -166,4 +169,14 @@ async fn content_that_was_altered_in_the_record_is_neither_approved_nor_publishe
     assert!(runs[0].reason.contains("it was altered"), "{}", runs[0].reason);
     assert_eq!(fleet.posts(), 0);
     assert_eq!(fleet.record.publications(None, 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_time_without_end_is_a_long_one_to_the_record() {
+    let fleet = Fleet::quiet().await;
+    let (record, forever) = (&fleet.record, Duration::MAX);
+    let lease = |holder: &str| Lease { name: "endless", holder: holder.to_owned() };
+    assert!(record.lease(&lease("one"), forever).await.unwrap());
+    assert!(!record.lease(&lease("other"), forever).await.unwrap());
+    assert!(record.failing_sources(forever).await.unwrap().is_empty());
 }

@@ -220,7 +220,7 @@ pub(crate) async fn lost<H: Handler>(engine: &Arc<Engine<H>>, losers: Vec<(Item,
 /// becomes a dead letter that touches no run.
 async fn refused<H: Handler>(engine: &Engine<H>, item: Item, job: Pending, reason: String) {
     tracing::warn!(run_id = %item.run.run, reason, "the record refuses what the job wrote");
-    let reason = format!("the record refuses its output: {reason}").replace('\0', "\u{fffd}");
+    let reason = model::storable(&format!("the record refuses its output: {reason}"));
     if matches!(job.happening, Happening::Outcome(Outcome::Failed(_))) {
         return intake::bury(engine, job.entry, reason).await;
     }

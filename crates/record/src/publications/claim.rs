@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{COLUMNS, Publication, lock_run, publication_key, read};
+use crate::micros::micros;
 use crate::{Error, LoadedRun, Record};
 
 /// A claim to send one content through one outlet.
@@ -81,7 +82,7 @@ impl Record {
         .bind(&content.0[..])
         .bind(&claim.run.step)
         .bind(claim.run.seq)
-        .bind(i64::try_from(claim.deadline.as_micros()).unwrap_or(i64::MAX))
+        .bind(micros(claim.deadline))
         .fetch_optional(&mut *tx)
         .await
         .map_err(Error::sql("a claim"))?;
@@ -120,7 +121,7 @@ impl Record {
         )))
         .bind(seen.publication_id)
         .bind(seen.deadline)
-        .bind(i64::try_from(deadline.as_micros()).unwrap_or(i64::MAX))
+        .bind(micros(deadline))
         .fetch_optional(&mut *tx)
         .await
         .map_err(Error::sql("the take-over of a claim"))?;

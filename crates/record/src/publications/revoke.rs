@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::chain::Chain;
 use super::{Publication, PublicationState};
+use crate::micros::micros;
 use crate::notices::{self, NoticeKind};
 use crate::{Error, Record};
 
@@ -197,7 +198,7 @@ impl Record {
              RETURNING p.publication_id, p.publication_key, p.outlet, p.run_id, r.attempts",
         )
         .bind(outlets)
-        .bind(i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
+        .bind(micros(time))
         .fetch_optional(&self.pool)
         .await
         .map_err(Error::sql("the claim of a revocation"))?;
@@ -231,7 +232,7 @@ impl Record {
         )
         .bind(publication)
         .bind(detail)
-        .bind(i64::try_from(after.as_micros()).unwrap_or(i64::MAX))
+        .bind(micros(after))
         .execute(&self.pool)
         .await
         .map_err(Error::sql("the postponement of a revocation"))?;
