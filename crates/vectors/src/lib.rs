@@ -23,6 +23,7 @@ mod embedded;
 mod embedder;
 mod error;
 mod hashing;
+mod http;
 mod minilm;
 pub mod model_folder;
 mod openai;

@@ -11,11 +11,8 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{Response, StatusCode};
 use serde::Serialize;
 
-use crate::model_folder::chain;
-use crate::{Embedder, Error};
+use crate::{Embedder, Error, http};
 
-/// Bytes of an error answer that are passed on.
-const EXCERPT: usize = 300;
 /// The longest pause that a server may ask for; a mistaken year must not park a run for one.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// When a 429 does not say how long to wait.
@@ -93,13 +90,7 @@ impl OpenAi {
         if config.dimensions == 0 || config.max_batch == 0 {
             return Err(Error::permanent("the embedder's dimensions and max_batch must be 1 or more"));
         }
-        let client = reqwest::Client::builder()
-            .timeout(config.timeout)
-            .connect_timeout(config.timeout.min(Duration::from_secs(5)))
-            // A redirect would carry texts, and perhaps the key, to who was never configured.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| Error::permanent(format!("cannot build an HTTP client: {}", chain(&error))))?;
+        let client = http::build(http::client(config.timeout))?;
         Ok(Self { config, url, client })
     }
 
@@ -120,34 +111,23 @@ impl OpenAi {
             return Err(self.refused(answer).await);
         }
         let limit = answer::max_bytes(texts.len(), self.config.dimensions);
-        let bytes = self.body(answer, limit).await?;
-        answer::vectors(&bytes, texts.len(), self.config.dimensions).map_err(|error| error.at(&self.url))
-    }
-
-    async fn body(&self, mut answer: Response, limit: usize) -> Result<Vec<u8>, Error> {
-        let mut bytes = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| self.unreachable(&error))? {
-            if bytes.len() + chunk.len() > limit {
-                return Err(Error::permanent(format!("{}: answered more than {limit} bytes", self.url)));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(bytes)
+        let body = http::body(answer, limit).await.map_err(|error| self.unreachable(&error))?;
+        let too_long = || Error::permanent(format!("{}: answered more than {limit} bytes", self.url));
+        answer::vectors(&body.ok_or_else(too_long)?, texts.len(), self.config.dimensions)
+            .map_err(|error| error.at(&self.url))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Error {
         // reqwest's text repeats the URL, which may carry a password.
-        let reason = format!("embedding endpoint {}: {}", self.config.model, chain(error));
+        let reason = format!("embedding endpoint {}: {}", self.config.model, http::chain(error));
         if error.is_connect() { Error::outage(reason) } else { Error::transient(reason) }
     }
 
     async fn refused(&self, answer: Response) -> Error {
         let status = answer.status();
         let pause = retry_after(&answer);
-        let said = self.body(answer, 64 * 1024).await.unwrap_or_default();
-        let said = String::from_utf8_lossy(&said);
-        let reason =
-            format!("{} answered {status}: {}", self.url, crate::hashing::prefix(said.trim(), EXCERPT));
+        let said = http::body(answer, 64 * 1024).await.ok().flatten().unwrap_or_default();
+        let reason = format!("{} answered {status}: {}", self.url, http::excerpt(&said));
         match (status, pause) {
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => Error::outage(reason),
             (StatusCode::TOO_MANY_REQUESTS, pause) => {

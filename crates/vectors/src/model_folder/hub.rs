@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::Error;
+use crate::http;
 use crate::model_folder::fetch::unwritable;
 use crate::model_folder::manifest::Pin;
 use crate::model_folder::verify::verify_pins;
@@ -24,12 +25,12 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// Transient: unreachable, refused, broken off. Permanent: another file than the pinned one, or a full disk.
 pub(crate) async fn download(hub: &str, pins: &[Pin], into: &Path, told: &impl Fn(u64)) -> Result<(), Error> {
-    let client = reqwest::Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
-        .user_agent(concat!("tidemill/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| Error::permanent(format!("cannot build an HTTP client: {}", chain(&error))))?;
+    let client = http::build(
+        reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .user_agent(concat!("tidemill/", env!("CARGO_PKG_VERSION"))),
+    )?;
     let mut done = 0;
     told(done);
     for pin in pins {
@@ -48,7 +49,7 @@ async fn download_file(
     done: &mut u64,
     told: &impl Fn(u64),
 ) -> Result<(), Error> {
-    let broken = |error: reqwest::Error| Error::transient(format!("{url}: {}", chain(&error)));
+    let broken = |error: reqwest::Error| Error::transient(format!("{url}: {}", http::chain(&error)));
     let mut answer = client.get(url).send().await.map_err(broken)?.error_for_status().map_err(broken)?;
     let path = into.join(pin.file.name());
     let mut file = tokio::fs::File::create(&path).await.map_err(|error| unwritable(&path, &error))?;
@@ -64,10 +65,4 @@ async fn download_file(
         told(*done);
     }
     file.sync_all().await.map_err(|error| unwritable(&path, &error))
-}
-
-/// reqwest's own text stops before the cause ("error sending request"), which is what an operator needs.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

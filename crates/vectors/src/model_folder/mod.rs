@@ -16,7 +16,6 @@ mod verify;
 mod wheel;
 
 pub use fetch::{Fetched, fetch};
-pub(crate) use hub::chain;
 pub(crate) use manifest::ModelFile;
 pub(crate) use verify::read_verified;
 pub use verify::verify;

@@ -1,18 +1,13 @@
 //! Asking the server: every answer is bounded, and what is no answer of Weaviate's is an outage.
 
-use std::time::Duration;
-
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
 use super::WeaviateConfig;
-use crate::Error;
-use crate::model_folder::chain;
+use crate::{Error, http};
 
-/// Bytes of an error answer that are passed on.
-const EXCERPT: usize = 300;
 /// The longest answer that carries no vectors.
 pub(super) const SHORT: usize = 256 * 1024;
 /// Requests under way at once: a worker holds hundreds of jobs, and each is faster where fewer compete.
@@ -49,14 +44,7 @@ impl Http {
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
-        let client = reqwest::Client::builder()
-            .timeout(config.timeout)
-            .connect_timeout(config.timeout.min(Duration::from_secs(5)))
-            .pool_max_idle_per_host(AT_ONCE)
-            // A redirect would carry vectors, and perhaps the key, to who was never configured.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| Error::permanent(format!("cannot build an HTTP client: {}", chain(&error))))?;
+        let client = http::build(http::client(config.timeout).pool_max_idle_per_host(AT_ONCE))?;
         let name = format!("Weaviate at {}", url.as_str().trim_end_matches('/'));
         Ok(Self { url, name, api_key: config.api_key.clone(), client, places: Semaphore::new(AT_ONCE) })
     }
@@ -86,23 +74,14 @@ impl Http {
         }
         let answer = request.send().await.map_err(|error| self.away(&error))?;
         let status = answer.status();
-        Ok(Answer { status, body: self.body(answer, limit).await? })
-    }
-
-    async fn body(&self, mut answer: Response, limit: usize) -> Result<Vec<u8>, Error> {
-        let mut bytes = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| self.away(&error))? {
-            if bytes.len() + chunk.len() > limit {
-                return Err(Error::outage(format!("{} answered more than {limit} bytes", self.name)));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(bytes)
+        let body = http::body(answer, limit).await.map_err(|error| self.away(&error))?;
+        let too_long = || Error::outage(format!("{} answered more than {limit} bytes", self.name));
+        Ok(Answer { status, body: body.ok_or_else(too_long)? })
     }
 
     fn away(&self, error: &reqwest::Error) -> Error {
         // reqwest's own text repeats the URL.
-        let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), chain);
+        let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), http::chain);
         let what = if error.is_timeout() { "did not answer in time" } else { "cannot be reached" };
         Error::outage(format!("{} {what}: {cause}", self.name))
     }
@@ -120,9 +99,7 @@ impl Http {
     /// The error of an answer that is none of 2xx: this request's own where Weaviate complains of what it was sent, else
     /// the service's.
     pub(super) fn refused(&self, answer: &Answer) -> Error {
-        let said = String::from_utf8_lossy(&answer.body);
-        let said = crate::hashing::prefix(said.trim(), EXCERPT);
-        let reason = format!("{} answered {}: {said}", self.name, answer.status);
+        let reason = format!("{} answered {}: {}", self.name, answer.status, http::excerpt(&answer.body));
         match answer.status {
             StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
                 Error::transient(reason)
