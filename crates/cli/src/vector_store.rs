@@ -118,18 +118,8 @@ async fn add_missing(
 ) -> Result<(), vectors::Error> {
     let ids: Vec<Uuid> = page.iter().map(|stored| stored.vector_id).collect();
     let missing = weaviate.missing(&ids, model).await?;
-    let entries: Vec<Entry> = page
-        .into_iter()
-        .filter(|stored| missing.contains(&stored.vector_id))
-        .map(|stored| Entry {
-            id: stored.vector_id,
-            run_id: stored.run.0,
-            tenant: stored.tenant,
-            model: stored.model,
-            received_at: stored.received_at,
-            vector: stored.vector,
-        })
-        .collect();
+    let entries: Vec<Entry> =
+        page.into_iter().filter(|stored| missing.contains(&stored.vector_id)).map(recall::entry).collect();
     for taken in weaviate.upsert(&entries).await? {
         match taken {
             Ok(()) => filled.added += 1,

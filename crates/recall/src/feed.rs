@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use record::{EmbeddingCursor, Record};
+use record::{EmbeddingCursor, Record, StoredEmbedding};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use vectors::{Entry, VectorStore};
@@ -12,6 +12,19 @@ use vectors::{Entry, VectorStore};
 const EVERY: Duration = Duration::from_millis(500);
 /// Vectors read at once.
 const PAGE: i64 = 1000;
+
+/// A vector of the record, as stores take it.
+#[must_use]
+pub fn entry(stored: StoredEmbedding) -> Entry {
+    Entry {
+        id: stored.vector_id,
+        run_id: stored.run.0,
+        tenant: stored.tenant,
+        model: stored.model,
+        received_at: stored.received_at,
+        vector: stored.vector,
+    }
+}
 
 pub(crate) struct Feed {
     record: Record,
@@ -60,18 +73,8 @@ impl Feed {
             .await
             .map_err(|error| error.to_string())?;
         let page = i64::try_from(stored.len()).unwrap_or(PAGE);
-        let entries: Vec<Entry> = stored
-            .into_iter()
-            .filter(|embedding| embedding.model == self.model)
-            .map(|embedding| Entry {
-                id: embedding.vector_id,
-                run_id: embedding.run.0,
-                tenant: embedding.tenant,
-                model: embedding.model,
-                received_at: embedding.received_at,
-                vector: embedding.vector,
-            })
-            .collect();
+        let entries: Vec<Entry> =
+            stored.into_iter().filter(|embedding| embedding.model == self.model).map(entry).collect();
         let taken = self.store.upsert(&entries).await.map_err(|error| error.to_string())?;
         for error in taken.into_iter().filter_map(Result::err) {
             tracing::warn!(%error, "a vector of the record is left out");

@@ -15,6 +15,8 @@ use vectors::{Class, Embedded, Embedder, VectorStore, WindowConfig};
 
 use config::Section;
 
+pub use feed::entry;
+
 /// An embedder and what it embedded, as far as the store reaches.
 #[derive(Debug, Clone)]
 pub struct Index {
