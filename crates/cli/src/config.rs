@@ -73,6 +73,10 @@ pub(crate) fn faults(settings: &Settings) -> Vec<Fault> {
     if let Ok(section) = settings.section::<publisher::config::Section>("publisher") {
         faults.extend(publisher::check(&section).err());
     }
+    if let (Ok(section), Ok(notifications)) = (settings.section("planner"), settings.section("notifications"))
+    {
+        faults.extend(planner::check(&section, &notifications).err());
+    }
     faults
 }
 
@@ -156,6 +160,26 @@ publisher: { outlets: { desk: { webhook: { url: 'https://example.org', secret_fi
         assert!(told[1].contains("planner.sources") && told[2].contains("/no/such/file"), "{told:?}");
         let told = found("publisher: { outlet: moon }");
         assert!(told.len() == 1 && told[0].contains("there is no outlet `moon`"), "{told:?}");
+        drop(rustls::crypto::ring::default_provider().install_default());
+        for (yaml, expected) in [
+            ("planner: { sources: [{ name: s, url: 'file:s.xml', cron: daily }] }", "`daily` is no cron"),
+            (
+                "planner: { triggers: [{ name: t, source: s, schedule: { cron: '0 7 * * *', timezone: Moon } }] }",
+                "`Moon` is no time zone",
+            ),
+            (
+                "planner: { triggers: [{ name: t, source: s, on: { from: outside, type: a, when: '1 +' } }] }",
+                "planner.triggers.t",
+            ),
+            (
+                "planner: { intents: [], triggers: [{ name: t, source: s }] }",
+                "no intent serves its source `s`",
+            ),
+            ("notifications: { targets: [{ name: t, url: moon }] }", "notifications.targets.t"),
+        ] {
+            let told = found(yaml);
+            assert!(told.len() == 1 && told[0].contains(expected), "{yaml}: {told:?}");
+        }
         assert_eq!(found("{}"), Vec::<String>::new());
     }
 

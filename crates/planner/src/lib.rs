@@ -17,17 +17,29 @@ mod triggers;
 use fleet::{Fault, Process};
 use tokio::task::JoinSet;
 
+/// Looks at sources, triggers and targets of notifications as a planner does when it starts; nothing is polled or sent.
+///
+/// # Errors
+/// [`Fault`] of kind usage, naming what is wrong.
+pub fn check(planner: &config::Section, notifications: &notify::Section) -> Result<(), Fault> {
+    sources::check(&planner.sources)?;
+    triggers::check(planner)?;
+    notify::check(notifications)?;
+    Ok(())
+}
+
 /// Plans until the process is told to stop.
 ///
 /// # Errors
 /// [`Fault`] of kind usage for a wrong section or workflow, unavailable where a server is away at start.
 pub async fn run(process: Process) -> Result<(), Fault> {
     let config: config::Section = process.section("planner")?;
-    let polled = sources::check(&config.sources)?;
     let notifications: notify::Section = process.section("notifications")?;
+    let polled = sources::check(&config.sources)?;
+    let checked = triggers::check(&config)?;
     let receivers = notify::check(&notifications)?;
     intents::register(&process.record, &config).await?;
-    triggers::register(&process, &config).await?;
+    triggers::register(&process, checked).await?;
     let fleet_id = process.record.fleet_id().await?.to_string();
     let relay = config.relay.clone();
     let mut tasks = JoinSet::new();

@@ -23,30 +23,47 @@ use tokio::task::JoinSet;
 
 pub(crate) use known::Known;
 
+use crate::clock::Clock;
 use crate::config::Section;
 use config::Trigger;
 
 /// Pause between looks at the clock and at open firings, and after trouble.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Checks the configured triggers and makes exactly them the active ones.
+/// A trigger, and when it fires if it has a schedule.
+type Clocked<'a> = (&'a Trigger, Option<Clock>);
+
+/// Checks the configured triggers.
 ///
 /// # Errors
-/// [`Fault`] of kind usage that names the trigger; unavailable where the record is away.
-pub(crate) async fn register(process: &Process, section: &Section) -> Result<(), Fault> {
+/// [`Fault`] of kind usage that names the trigger.
+pub(crate) fn check(section: &Section) -> Result<Vec<Clocked<'_>>, Fault> {
+    let mut names = BTreeSet::new();
+    section
+        .triggers
+        .iter()
+        .map(|trigger| {
+            let place = format!("planner.triggers.{}", trigger.name);
+            let wrong = |why: String| Fault::usage(format!("{place}: {why}"));
+            if !names.insert(&trigger.name) {
+                return Err(wrong("it is there twice".to_owned()));
+            }
+            fits(trigger, section).map_err(wrong)?;
+            Ok((trigger, trigger.clock(&place)?))
+        })
+        .collect()
+}
+
+/// Makes exactly these triggers the active ones.
+///
+/// # Errors
+/// [`Fault`] of kind unavailable where the record is away.
+pub(crate) async fn register(process: &Process, triggers: Vec<Clocked<'_>>) -> Result<(), Fault> {
     let now = process.record.server().await?.now;
     let before: BTreeMap<String, String> =
         process.record.triggers().await?.into_iter().map(|t| (t.name, t.definition)).collect();
-    let mut names = BTreeSet::new();
-    let mut registrations = Vec::with_capacity(section.triggers.len());
-    for trigger in &section.triggers {
-        let place = format!("planner.triggers.{}", trigger.name);
-        let wrong = |why: String| Fault::usage(format!("{place}: {why}"));
-        if !names.insert(&trigger.name) {
-            return Err(wrong("it is there twice".to_owned()));
-        }
-        check(trigger, section).map_err(wrong)?;
-        let clock = trigger.clock(&place)?;
+    let mut registrations = Vec::with_capacity(triggers.len());
+    for (trigger, clock) in triggers {
         let written = |trigger: &Trigger| serde_json::to_string(trigger);
         let definition = written(trigger).map_err(|e| Fault::bug(e.to_string()))?;
         // An older build may have written it in another way.
@@ -62,7 +79,7 @@ pub(crate) async fn register(process: &Process, section: &Section) -> Result<(),
     Ok(process.record.register_triggers(&registrations).await?)
 }
 
-fn check(trigger: &Trigger, section: &Section) -> Result<(), String> {
+fn fits(trigger: &Trigger, section: &Section) -> Result<(), String> {
     model::SourceName::parse(&trigger.name)
         .map_err(|_| "a name is 1 to 200 bytes of plain text".to_owned())?;
     model::SourceName::parse(&trigger.source).map_err(|e| e.to_string())?;
