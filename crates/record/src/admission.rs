@@ -109,7 +109,8 @@ impl Record {
     /// Admits a group in one statement; one answer per admission, in order.
     ///
     /// # Errors
-    /// [`Error::Sql`]; of the group, unless the caller sent one.
+    /// [`Error::Sql`], and [`Error::Unreadable`] where an event came before and its run is gone; of the group, unless the
+    /// caller sent one.
     pub async fn admit(&self, admissions: &[Admission]) -> Result<Vec<Admitted>, Error> {
         let mut connection = self.pool.acquire().await.map_err(Error::sql("a connection"))?;
         let created = insert(&mut connection, &admissions.iter().collect::<Vec<_>>()).await?;

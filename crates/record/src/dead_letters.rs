@@ -188,7 +188,7 @@ impl Record {
     /// Letters that wait for a person, newest first.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Unreadable`] where the bytes of a letter are cut.
     pub async fn dead_letters(&self, filter: &LetterFilter, limit: i64) -> Result<Vec<DeadLetter>, Error> {
         let mut found: Vec<DeadLetter> = Vec::new();
         let mut before: Option<Uuid> = None;
@@ -213,7 +213,7 @@ impl Record {
     /// One letter.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Unreadable`] where the bytes of a letter are cut.
     pub async fn dead_letter(&self, id: Uuid) -> Result<Option<DeadLetter>, Error> {
         let row = sqlx::query("SELECT * FROM dead_letters WHERE dead_letter_id = $1")
             .bind(id)
@@ -226,7 +226,7 @@ impl Record {
     /// The letter that an entry became, where it did.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Unreadable`] where the bytes of a letter are cut.
     pub async fn letter_of_entry(&self, stream: &str, entry: &str) -> Result<Option<DeadLetter>, Error> {
         let row = sqlx::query("SELECT * FROM dead_letters WHERE stream = $1 AND entry_id = $2")
             .bind(stream)

@@ -101,7 +101,7 @@ impl Record {
     /// Open escalations, the most pressing first; of one tenant, where named.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Unreadable`] where the evidence of one is no JSON.
     pub async fn open_escalations(&self, tenant: Option<&str>, limit: i64) -> Result<Vec<Escalation>, Error> {
         sqlx::query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM escalations WHERE resolved_at IS NULL AND ($1::text IS NULL OR tenant = $1)
@@ -120,7 +120,7 @@ impl Record {
     /// One escalation.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Unreadable`] where the evidence of one is no JSON.
     pub async fn escalation(&self, id: Uuid) -> Result<Option<Escalation>, Error> {
         sqlx::query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM escalations WHERE escalation_id = $1"
@@ -136,7 +136,7 @@ impl Record {
     /// The open escalation of a run.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Unreadable`] where the evidence of one is no JSON.
     pub async fn escalation_of(&self, run: RunId) -> Result<Option<Escalation>, Error> {
         sqlx::query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM escalations WHERE run_id = $1 AND resolved_at IS NULL ORDER BY seq DESC LIMIT 1"
@@ -153,7 +153,7 @@ impl Record {
     /// escalation was resolved before or the run moved on; nothing was written then, and the first decision stands.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Unreadable`] where the transition's link cannot be serialised.
     pub async fn resolve(
         &self,
         resolution: Resolution<'_>,
@@ -188,7 +188,7 @@ impl Record {
     /// so that either the claim or the cancellation sees the other.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Unreadable`] where the transition's link cannot be serialised.
     pub async fn cancel(&self, by: &str, item: Item, routed: Routed) -> Result<Cancelled, Error> {
         let run = item.run.run;
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
@@ -216,7 +216,7 @@ impl Record {
     /// Commits the return of an ended run to life; `None` where it moved on.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Unreadable`] where the transition's link cannot be serialised.
     pub async fn replay(&self, item: Item, routed: Routed) -> Result<Option<i32>, Error> {
         let run = item.run.run;
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;

@@ -192,7 +192,8 @@ impl Record {
     /// another planner concluded it.
     ///
     /// # Errors
-    /// [`Error::Sql`]; nothing is concluded then.
+    /// [`Error::Sql`]; [`Error::Unreadable`] where the conclusion is a run and no `admission` was given, or its event came
+    /// before and that run is gone. Nothing is concluded then.
     pub async fn conclude_firing(
         &self,
         firing: Uuid,

@@ -172,7 +172,7 @@ impl Record {
     /// One run with its artifacts and provenance.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Unreadable`] where an artifact or a link is no JSON.
     pub async fn run_detail(&self, run: RunId) -> Result<Option<RunDetail>, Error> {
         let Some(found) = self.run(run).await? else { return Ok(None) };
         let unreadable = |e: serde_json::Error| Error::unreadable(format_args!("run {run}"), e);

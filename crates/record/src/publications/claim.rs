@@ -44,6 +44,7 @@ impl Record {
     ///
     /// # Errors
     /// [`Error::Sql`]: nothing was claimed, unless the reply alone was lost; then the claim is found `sent`.
+    /// [`Error::Unreadable`] where the row that was found is of another version.
     pub async fn claim(&self, claim: &Claim<'_>) -> Result<Claimed, Error> {
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
         if !lock_run(&mut tx, claim.run).await? {
@@ -103,7 +104,7 @@ impl Record {
     /// resends. `None` where the row or the run moved on.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Unreadable`] where a row is of another version.
     pub async fn reclaim(
         &self,
         seen: &Publication,

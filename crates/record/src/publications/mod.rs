@@ -116,7 +116,7 @@ impl Record {
     /// The ledger, newest first; of one tenant, where named.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Unreadable`] where a row is of another version.
     pub async fn publications(&self, tenant: Option<&str>, limit: i64) -> Result<Vec<Publication>, Error> {
         self.select(
             "$1::uuid IS NULL AND ($2::text IS NULL OR tenant = $2) ORDER BY publication_id DESC LIMIT $3",
@@ -130,7 +130,7 @@ impl Record {
     /// One row.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Unreadable`] where a row is of another version.
     pub async fn publication(&self, id: Uuid) -> Result<Option<Publication>, Error> {
         Ok(self.select("publication_id = $1 AND $2::text IS NULL LIMIT $3", Some(id), None, 1).await?.pop())
     }
@@ -138,7 +138,7 @@ impl Record {
     /// The rows of one run, oldest first.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Unreadable`] where a row is of another version.
     pub async fn publications_of(&self, run: RunId) -> Result<Vec<Publication>, Error> {
         self.select(
             "run_id = $1 AND $2::text IS NULL ORDER BY publication_id LIMIT $3",

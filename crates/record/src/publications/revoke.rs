@@ -127,7 +127,7 @@ impl Record {
     /// Commits a person's wish that a post be withdrawn, with a link in its run's chain.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Unreadable`] where the run's chain head is no SHA-256.
     pub async fn request_revocation(
         &self,
         publication: &Publication,
@@ -182,7 +182,7 @@ impl Record {
     /// took it may have died.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Unreadable`] where the publication key is no SHA-256.
     pub async fn claim_revocation(
         &self,
         outlets: &[String],
@@ -242,7 +242,8 @@ impl Record {
     /// Writes how a revocation ended, with a link in the run's chain; `false` where another process was faster.
     ///
     /// # Errors
-    /// [`Error::Sql`]; what was done outside may be done again.
+    /// [`Error::Sql`]; [`Error::Unreadable`] where the run's chain head is no SHA-256.
+    /// What was done outside may be done again.
     pub async fn settle_revocation(
         &self,
         due: &DueRevocation,

@@ -19,7 +19,8 @@ impl Record {
     /// over since, only a delivery is news: anything else is left to that process.
     ///
     /// # Errors
-    /// [`Error::Sql`]: retried by the caller; the row stays `sent` meanwhile.
+    /// [`Error::Sql`]: retried by the caller; the row stays `sent` meanwhile. [`Error::Unreadable`] where a link of the
+    /// run's chain cannot be made.
     pub async fn settle_effect(
         &self,
         claim: &Publication,
@@ -51,7 +52,7 @@ impl Record {
     /// `None` where the row is no longer `unknown` or the run moved on; nothing was written then.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Unreadable`] where the transition's link cannot be serialised.
     pub async fn settle_by_person(
         &self,
         publication: &Publication,
@@ -97,7 +98,8 @@ impl Record {
     /// that no job will ask its outlet. Returns how many rows that were.
     ///
     /// # Errors
-    /// [`Error::Sql`]; what was settled before it stays settled.
+    /// [`Error::Sql`]; [`Error::Unreadable`] where the run's chain head is no SHA-256.
+    /// What was settled before it stays settled.
     pub async fn give_up_overdue_publications(&self, actor: &Actor) -> Result<u64, Error> {
         let overdue: Vec<(Uuid, Uuid)> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
             "SELECT p.publication_id, p.run_id FROM publications p WHERE {ABANDONED} ORDER BY p.deadline LIMIT 100"
@@ -138,7 +140,7 @@ impl Record {
     /// where the row is no longer `unknown`.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Unreadable`] where the run's chain head is no SHA-256.
     pub async fn settle_row_by_person(
         &self,
         publication: &Publication,
