@@ -136,7 +136,7 @@ fn jobs(metrics: &str, outcome: &str) -> u64 {
 #[tokio::test]
 async fn a_worker_told_to_stop_finishes_what_it_can_gives_the_rest_back_at_once_and_exits_with_success() {
     let mut fleet = Fleet::with(&[]).await;
-    fleet.start_with("etl", &["worker.grace=2s"], &ARMED).await;
+    fleet.start_with("etl", &["worker.grace=10s"], &ARMED).await;
     let long = (100..103).map(|n| rogue(&format!("long-{n}"), n, "100s"));
     fleet.add((0..20).map(|n| rogue(&format!("short-{n}"), n, "500ms")).chain(long)).await;
     let pending = async || {
