@@ -168,7 +168,7 @@ async fn what_happens_to_runs_fires_triggers_that_never_follow_from_themselves()
     fleet.signal("planner", Signal::SIGTERM);
     let triggers = json!([
         { "name": "follow", "source": "follow", "payload": { "title": "A run was published" },
-          "project": { "body": "'The run ' + input.cause.data.run + ' left its last step and went out.'" },
+          "project": { "body": "'A run was ' + input.cause.data.state + ': it left its last step and went out.'" },
           "on": { "from": "runs", "type": "io.tidemill.run.published" } },
         { "name": "next", "source": "next", "payload": { "body": "Something followed from something else." },
           "on": { "from": "runs", "type": "io.tidemill.run.accepted", "when": "event.data.reason == 'follow'" } },
