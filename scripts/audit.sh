@@ -23,7 +23,7 @@ sbom() {
     local crate
     mkdir -p target/sbom
     cargo cyclonedx --quiet --format json --describe binaries
-    for crate in cli gateway planner etl embedding judge publisher; do
+    for crate in cli gateway planner etl embedding judge agent publisher; do
         mv crates/"$crate"/*.cdx.json target/sbom/
     done
     # Crates that are no program of their own have a bill as well; theirs is part of the programs'.

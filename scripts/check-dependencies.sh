@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Checks the dependency rule of ARCHITECTURE.md with `cargo tree`:
 #
-#   model ← rails ← (streams, record) ← fleet ← recall ← worker binaries; text, vectors, outlets and feeds on model alone;
+#   model ← rails ← (streams, record) ← fleet ← recall ← worker binaries; text, vectors, calls and feeds on model alone,
+#   outlets and providers on model and calls;
 #   no worker binary on another. Only streams knows Redis, only record knows PostgreSQL, model and rails do no I/O.
 #
 # Development dependencies are free. `testkit`, `tests` and `bench` are in no shipped program: what they use is theirs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-libraries="model rails streams record fleet recall text vectors outlets feeds"
-workers="gateway planner etl embedding judge publisher"
+libraries="model rails streams record fleet recall text vectors calls outlets providers feeds"
+workers="gateway planner etl embedding judge agent publisher"
 faults=0
 
 fault() { printf 'dependency rule: %s\n' "$*" >&2; faults=$((faults + 1)); }
@@ -59,7 +60,8 @@ pure() {
 allowed model
 allowed local
 allowed rails model
-for crate in text vectors outlets feeds; do allowed "$crate" model; done
+for crate in text vectors calls feeds; do allowed "$crate" model; done
+for crate in outlets providers; do allowed "$crate" model calls; done
 for crate in streams record; do allowed "$crate" model rails; done
 allowed fleet model rails streams record
 allowed recall model record fleet vectors

@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/installing.sh
 . scripts/installing.sh
 
-programs="gateway planner etl embedding judge publisher"
+programs="gateway planner etl embedding judge agent publisher"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/tidemill
 for folder in "$cache"/helm-*; do PATH=$PATH:$folder; done
 faults=0 left_out=0
@@ -91,11 +91,12 @@ chart() {
     check "helm lint" helm lint --strict deploy/kubernetes
     rendered "helm template"
     sed 's/^/  /; 1i policy:' deploy/policy.yaml >"$work/policy"
+    sed 's/^/  /; 1i gates:' deploy/samples/gates.yaml >"$work/gates"
     rendered "helm template, with every option" \
         --set keda.tls=true --set keda.usernameKey=redis-user --set keda.passwordKey=redis-password \
         --set redisCaKey=redis-ca --set databaseCaKey=database-ca \
         --set publishedClaim=posts --set 'image.pullSecrets[0].name=pull' \
-        --set config.worker.grace=20s --values "$work/policy"
+        --set config.worker.grace=20s --values "$work/policy" --values "$work/gates"
     rendered "helm template, without KEDA" --set keda.redis=
 }
 
@@ -160,7 +161,7 @@ metrics() {
 # Reasons with which jobs and entries die, and with which outlets are refused at the start; each value as an ellipsis.
 reasons() {
     local file
-    find crates/{rails,fleet,etl,embedding,judge,publisher,outlets,planner,vectors}/src crates/feeds/src/document.rs -name '*.rs' \
+    find crates/{rails,fleet,etl,embedding,judge,agent,publisher,calls,outlets,providers,planner,vectors}/src crates/feeds/src/document.rs -name '*.rs' \
         ! -path '*/tests*' ! -path '*/model_folder/*' | while IFS= read -r file; do
         awk '/#\[cfg\(test\)\]/ { exit } { printf "%s ", $0 }' "$file" | tr -s ' ' | grep -oP \
             '(Failure::permanent|Error::permanent|[bB]ury|Transition::die|given_up|reason = format!)\([^;"]{0,90}\K"([^"\\]|\\.)*"' || true
@@ -168,7 +169,7 @@ reasons() {
     # An event that ETL refuses, and what no handler said.
     tr -s '\n ' ' ' <crates/etl/src/error.rs | grep -oP '#\[error\( ?\K"([^"\\]|\\.)*"'
     grep -oP 'reason: \K"[^"]*"' crates/planner/src/reconcile.rs
-    grep -oP 'Rejected \{ reason: format!\(\K"[^"]*"' crates/outlets/src/mcp.rs
+    grep -oP 'Called::Refused\(format!\(\K"[^"]*"' crates/calls/src/mcp.rs
 }
 
 # What is quoted, values as ellipses, without what has no words.

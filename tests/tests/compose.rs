@@ -17,7 +17,7 @@ use testkit::{binary, eventually, free_port};
 
 /// Another one than the file's default, so that whoever has it written down twice is found.
 const PASSWORD: &str = "harbour7";
-const PROGRAMS: [&str; 6] = ["gateway", "planner", "etl", "embedding", "judge", "publisher"];
+const PROGRAMS: [&str; 7] = ["gateway", "planner", "etl", "embedding", "judge", "agent", "publisher"];
 const MODEL: &str = "/usr/share/tidemill/model/all-MiniLM-L6-v2";
 
 /// The file, and where its hosts, ports and paths are on this machine.
@@ -257,7 +257,8 @@ async fn every_service_starts_becomes_healthy_carries_an_event_and_stops() {
     for container in &mut fleet {
         compose.healthy(container, &[]).await;
     }
-    let published = compose.here(&fleet[5], "/var/lib/tidemill/published");
+    let publisher = PROGRAMS.iter().position(|name| *name == "publisher").unwrap();
+    let published = compose.here(&fleet[publisher], "/var/lib/tidemill/published");
     publishes(&fleet[0], &token(&compose), Path::new(&published)).await;
 
     let left: Vec<_> = std::fs::read_dir(compose.root()).unwrap().collect();

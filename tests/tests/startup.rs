@@ -10,7 +10,7 @@ use testkit::{Authority, Servers, binary};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-const PROCESSES: [&str; 6] = ["gateway", "planner", "etl", "embedding", "judge", "publisher"];
+const PROCESSES: [&str; 7] = ["gateway", "planner", "etl", "embedding", "judge", "agent", "publisher"];
 
 /// Runs a process to its end in a folder of its own.
 async fn ended(folder: &Path, name: &str, arguments: &[&str]) -> (i32, String) {

@@ -94,6 +94,11 @@ impl Client {
         self.answer(self.request(Method::POST, path).json(body)).await
     }
 
+    /// Sends a text of another kind than JSON.
+    pub(crate) async fn send_text(&self, path: &str, kind: &str, text: String) -> Result<Value, Fault> {
+        self.answer(self.request(Method::POST, path).header("content-type", kind).body(text)).await
+    }
+
     /// Sends NDJSON.
     pub(crate) async fn send_lines(&self, lines: &str) -> Result<Value, Fault> {
         let request = self.request(Method::POST, "/v1/events").header("content-type", "application/x-ndjson");

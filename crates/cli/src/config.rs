@@ -1,7 +1,7 @@
 //! `tidemill config`: every effective value, and where it came from.
 
 use fleet::Fault;
-use fleet::config::{Admin, Database, Effective, Log, PolicyFile, Redis, Settings, Worker};
+use fleet::config::{Admin, Database, Effective, GateFiles, Log, PolicyFile, Redis, Settings, Worker};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -38,7 +38,7 @@ fn section<T: DeserializeOwned + Serialize + Default>(name: &'static str) -> Sec
     }
 }
 
-fn sections() -> [Section; 14] {
+fn sections() -> [Section; 17] {
     [
         section::<Redis>("redis"),
         section::<Database>("database"),
@@ -47,12 +47,15 @@ fn sections() -> [Section; 14] {
         section::<Admin>("admin"),
         section::<Log>("log"),
         section::<PolicyFile>("policy"),
+        section::<GateFiles>("gates"),
         section::<gateway::config::Section>("gateway"),
         section::<planner::config::Section>("planner"),
         section::<planner::notify::Section>("notifications"),
         section::<etl::config::Section>("etl"),
         section::<recall::config::Section>("embedding"),
         section::<judge::config::Section>("judge"),
+        section::<agent::config::Section>("agent"),
+        section::<agent::tools::config::Section>("tools"),
         section::<publisher::config::Section>("publisher"),
     ]
 }
@@ -77,6 +80,12 @@ pub(crate) fn faults(settings: &Settings) -> Vec<Fault> {
     {
         faults.extend(planner::check(&section, &notifications).err());
     }
+    if let Ok(section) = settings.section::<agent::config::Section>("agent") {
+        faults.extend(agent::check(&section).err());
+        if let Ok(tools) = settings.section::<agent::tools::config::Section>("tools") {
+            faults.extend(agent::tools::Toolbox::new(&tools, section.breaker).err());
+        }
+    }
     faults
 }
 
@@ -97,6 +106,19 @@ embedding:
   weaviate: { url_file: FILE, api_key_file: FILE }
 notifications: { targets: [{ name: t, url_file: FILE, secret_file: FILE }] }
 planner: { sources: [{ name: s, url_file: FILE, cron: '* * * * *' }] }
+agent:
+  providers:
+    a: { openai: { model: m, base_url_file: FILE, api_key_file: FILE } }
+    b: { anthropic: { model: m, base_url_file: FILE, api_key: { file: FILE } } }
+    c: { mcp: { url_file: FILE, token_file: FILE, tool: t, environment: { KEY: { file: FILE } } } }
+    d: { http: { url_file: FILE, secret_file: FILE } }
+    e: { command: { command: [p, q], environment: { KEY: { file: FILE } } } }
+tools:
+  registry:
+    a: { mcp: { url_file: FILE, token_file: FILE, tool: t } }
+    b: { http: { url_file: FILE, secret_file: FILE } }
+  servers:
+    c: { url_file: FILE, token_file: FILE, environment: { KEY: { file: FILE } } }
 publisher:
   outlets:
     a: { webhook: { url_file: FILE, secret_file: FILE, headers: { authorization_file: FILE } } }
@@ -125,6 +147,8 @@ publisher:
         let outlets = settings.section::<publisher::config::Section>("publisher").unwrap().outlets;
         let outlets = serde_json::to_value(outlets).unwrap().to_string();
         assert_eq!(outlets.matches("hush").count(), 9, "{outlets}");
+        let brains = settings.section::<agent::config::Section>("agent").unwrap().providers;
+        assert_eq!(serde_json::to_string(&brains).unwrap().matches("hush").count(), 10);
         let planner = settings.section::<planner::config::Section>("planner").unwrap();
         assert_eq!(planner.sources[0].url, "hush");
         let embedding = settings.section::<recall::config::Section>("embedding").unwrap();

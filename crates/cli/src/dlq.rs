@@ -187,6 +187,8 @@ async fn replay(database: &Database, letters: &Letters, yes: bool, canary: usize
         println!("Nothing was done. Add --yes to replay them, and --canary 1 to try one first.");
         return Ok(());
     }
+    let gates = database.settings()?.shared.gates.read()?;
+    let record = record.judging_by(std::sync::Arc::new(gates));
     let replayer = Replayer::new(record, database.streams().await?, &local_work::whoami());
     // The oldest first.
     found.reverse();

@@ -12,6 +12,7 @@ use serde::Serialize;
 use streams::Streams;
 use vectors::VectorStore;
 
+use crate::agents::Agents;
 use crate::args::Doctor;
 use crate::table;
 
@@ -137,6 +138,11 @@ fn files(settings: &Settings) -> Vec<Finding> {
             failure("policy", fault.message, "mend the file: the judge and the gateway do not start")
         }
     });
+    findings.push(agents(settings));
+    findings.push(match settings.shared.gates.read() {
+        Ok(gates) => ok("gates", format!("{} in the policy documents", gates.iter().count())),
+        Err(fault) => failure("gates", fault.message, "mend the file: no process starts"),
+    });
     if let Ok(section) = settings.section::<recall::config::Section>("embedding") {
         let folder = &section.model_folder;
         findings.push(match vectors::model_folder::verify(folder) {
@@ -153,6 +159,21 @@ fn files(settings: &Settings) -> Vec<Finding> {
     }
     findings.push(disk(Path::new(".")));
     findings
+}
+
+/// The brains that perform steps by role.
+fn agents(settings: &Settings) -> Finding {
+    match Agents::of(settings) {
+        None => {
+            ok("agents", "no provider is configured: a workflow whose steps are done by agents would fail")
+        }
+        Some(Agents { told, mute: true }) => warning(
+            "agents",
+            format!("{told}; no worker can call back"),
+            "set agent.callbacks to the gateway's address as workers reach it; until then they are asked every 5 s",
+        ),
+        Some(agents) => ok("agents", agents.told),
+    }
 }
 
 fn disk(path: &Path) -> Finding {
@@ -364,7 +385,11 @@ async fn stage(streams: &Streams, worker: &'static str, limits: &Limits) -> Resu
         backlog.retry,
         humantime::format_duration(Duration::from_secs(oldest.as_secs()))
     );
-    Ok(if live == 0 {
+    // Only workflows that keep a blackboard have agents.
+    let needed = worker != "agent" || backlog.stream + backlog.retry > 0;
+    Ok(if live == 0 && !needed {
+        ok(worker, "no process, and no entry that waits for one".to_owned())
+    } else if live == 0 {
         let told = format!("{told}: nobody works on it");
         failure(worker, told, format!("start tidemill-{worker}"))
     } else if worker == "etl" && limits.high_water.is_some_and(|most| backlog.stream > most) {

@@ -37,7 +37,20 @@ pub(crate) async fn run(command: Escalations) -> Result<(), Fault> {
             let id = local_work::id(&escalation, "escalation")?;
             table::json(&Client::of(&gateway)?.get(&format!("/v1/escalations/{id}")).await?);
         }
-        Escalations::Resolve { escalation, decision, content, step, note, who, version, gateway } => {
+        Escalations::Resolve {
+            escalation,
+            decision,
+            content,
+            step,
+            tokens,
+            cost_micros,
+            time,
+            cheaper,
+            note,
+            who,
+            version,
+            gateway,
+        } => {
             let id = local_work::id(&escalation, "escalation")?;
             let decision = match decision {
                 Decision::Approve => "approve",
@@ -45,7 +58,16 @@ pub(crate) async fn run(command: Escalations) -> Result<(), Fault> {
                 Decision::Edit => "edit",
                 Decision::SendBack => "send_back",
                 Decision::Override => "override",
+                Decision::TopUp => "top_up",
+                Decision::Cheaper => "cheaper",
+                Decision::Finish => "finish",
+                Decision::Stop => "stop",
             };
+            let said = tokens.is_some() || cost_micros.is_some() || time.is_some();
+            let grants = decision == "top_up" || (decision == "cheaper" && said);
+            let more = grants.then(
+                || json!({ "tokens": tokens, "cost_micros": cost_micros, "time": time, "cheaper": cheaper }),
+            );
             let content: Option<Value> = content
                 .map(|file| {
                     let text = std::fs::read_to_string(&file)
@@ -54,7 +76,7 @@ pub(crate) async fn run(command: Escalations) -> Result<(), Fault> {
                         .map_err(|e| Fault::usage(format!("{} is not JSON: {e}", file.display())))
                 })
                 .transpose()?;
-            let body = json!({ "decision": decision, "content": content, "step": step, "note": note, "who": who, "version": version });
+            let body = json!({ "decision": decision, "content": content, "step": step, "more": more, "note": note, "who": who, "version": version });
             let path = format!("/v1/escalations/{id}/resolve");
             let resolved = Client::of(&gateway)?.post(&path, &body).await?;
             let [run, state, step] =

@@ -1,8 +1,10 @@
 //! `tidemill`: the command line of operators, moderators and newcomers.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks to its terminal")]
 
+mod agents;
 mod args;
 mod audit;
+mod blame;
 mod client;
 mod config;
 mod demo;
@@ -26,6 +28,7 @@ mod triggers;
 mod up;
 mod vector_store;
 mod why;
+mod workflows;
 
 use std::process::ExitCode;
 
@@ -85,7 +88,8 @@ async fn run(args: Args) -> Result<(), Fault> {
         Command::Runs(command) => runs::run(command).await,
         Command::Escalations(command) => escalations::run(command).await,
         Command::Why(why) => why::run(why).await,
-        Command::Dlq(command) => dlq::run(command).await,
+        Command::Blame(blame) => blame::run(blame).await,
+        Command::Dlq(command) => Box::pin(dlq::run(command)).await,
         Command::Tap(tap) => tap::run(tap).await,
         Command::Top(top) => top::run(top).await,
         Command::Doctor(doctor) => doctor::run(doctor).await,
@@ -105,6 +109,7 @@ async fn run(args: Args) -> Result<(), Fault> {
         Command::Tokens(command) => tokens::run(command).await,
         Command::Publications(command) => publications::run(command).await,
         Command::Triggers(command) => triggers::run(command).await,
+        Command::Workflows(command) => workflows::run(command).await,
         Command::Restored(command) => restored::run(command).await,
         Command::Migrate(migrate) => local_work::migrate(migrate).await,
         Command::Config(command) => config::run(command),

@@ -10,7 +10,7 @@ use crate::client::{self, Client};
 use crate::{local_work, table};
 
 /// The types of this fleet's own events, without `io.tidemill.run.`; docs/events.md says what each means.
-const TYPES: [&str; 21] = [
+const TYPES: [&str; 31] = [
     "accepted",
     "done",
     "retried",
@@ -27,11 +27,21 @@ const TYPES: [&str; 21] = [
     "died",
     "replayed",
     "sent_again",
+    "carried",
+    "paused",
+    "resumed",
+    "answered",
     "confirmed",
     "abandoned",
     "revocation_asked",
     "revoked",
     "revocation_refused",
+    "timed_out",
+    "begun",
+    "opened",
+    "closed",
+    "joined",
+    "changed",
 ];
 const PREFIX: &str = "io.tidemill.run.";
 

@@ -13,6 +13,27 @@ pub(crate) async fn run(command: Triggers) -> Result<(), Fault> {
         Triggers::Fire { trigger, input, request_id, gateway } => {
             fire(&Client::of(&gateway)?, &trigger, &input, request_id).await
         }
+        Triggers::Backfill { trigger, from, until, rate, quiet, gateway } => {
+            let body = json!({ "from": from, "until": until, "rate": rate, "quiet": quiet });
+            let path = format!("/v1/triggers/{}/backfill", client::escaped(&trigger));
+            let begun = Client::of(&gateway)?.post(&path, &body).await?;
+            let id = table::plain(&begun["backfill_id"]);
+            println!("Backfill {id} begins; `tidemill triggers backfills` shows how far it has come.");
+            Ok(())
+        }
+        Triggers::Backfills { json, gateway } => {
+            backfills(&Client::of(&gateway)?.get("/v1/backfills").await?["backfills"], json);
+            Ok(())
+        }
+        Triggers::StopBackfill { backfill, gateway } => {
+            let path = format!("/v1/backfills/{backfill}/stop");
+            let stopped = Client::of(&gateway)?.post(&path, &json!({})).await?;
+            match stopped["stopped_by"].as_str() {
+                Some(_) => println!("Stopped after {} firings.", table::plain(&stopped["fired"])),
+                None => println!("It was done already, with {} firings.", table::plain(&stopped["fired"])),
+            }
+            Ok(())
+        }
         Triggers::Firings { trigger, outcome, limit, json, gateway } => {
             let outcome = outcome.map(|outcome| outcome.as_str().to_owned());
             let filter = [("trigger", trigger.clone()), ("outcome", outcome)].map(|(name, value)| {
@@ -85,6 +106,26 @@ async fn fire(client: &Client, trigger: &str, input: &str, request_id: Option<St
         Some(outcome) => println!("{request_id} fired before: {outcome} {}", table::plain(&firing["reason"])),
     }
     Ok(())
+}
+
+fn backfills(found: &Value, json: bool) {
+    if json {
+        table::json(found);
+        return;
+    }
+    let mut shown = table::table(&["backfill", "trigger", "next", "until", "fired", "state"]);
+    for backfill in found.as_array().into_iter().flatten() {
+        let plain = |name: &str| table::plain(&backfill[name]);
+        let state = match (backfill["ended_at"].is_null(), backfill["stopped_by"].as_str()) {
+            (true, _) => "under way".to_owned(),
+            (false, Some(by)) => format!("stopped by {by}"),
+            (false, None) => "done".to_owned(),
+        };
+        shown.add_row(
+            ["backfill_id", "trigger", "next_for", "until", "fired"].map(plain).into_iter().chain([state]),
+        );
+    }
+    println!("{shown}");
 }
 
 fn firings(found: &Value, json: bool) {

@@ -25,7 +25,7 @@ fn explain(run: &Value, fleet: &Value, now: DateTime<Utc>) -> Vec<String> {
     let mut lines = match state.as_str() {
         "running" => running(run, fleet, now),
         "waiting" => waiting(run, &step),
-        "parked" => vec![format!("It is held back at {step}: {reason}.")],
+        "parked" => parked(run, &step, &reason),
         "duplicate" => {
             vec![format!("It ended as a duplicate of run {}.", table::plain(&run["duplicate_of"]))]
         }
@@ -40,6 +40,35 @@ fn explain(run: &Value, fleet: &Value, now: DateTime<Utc>) -> Vec<String> {
         let [outlet, state, told] = [&row["outlet"], &row["state"], told].map(table::plain);
         lines.push(format!("Publication through {outlet}: {state} {told}").trim_end().to_owned());
         lines.extend(publications::revocation(row).map(|told| format!("  {told}")));
+    }
+    lines.extend(brains(run));
+    lines
+}
+
+/// Which brain did a step, by which prompt, and what it cost, where one said so.
+fn brains(run: &Value) -> Vec<String> {
+    let links = run["provenance"].as_array().into_iter().flatten().map(|link| &link["entry"]);
+    let asked = links.filter(|entry| entry["prompt_sha256"].is_string() && entry["model"].is_string());
+    asked
+        .map(|entry| {
+            let [step, model, prompt] =
+                [&entry["step"], &entry["model"], &entry["prompt_sha256"]].map(table::plain);
+            let count = |name: &str| entry["usage"][name].as_u64().unwrap_or_default();
+            let (tokens, cost) = (count("tokens_in") + count("tokens_out"), count("cost_micros"));
+            let short: String = prompt.chars().take(12).collect();
+            format!(
+                "{step} was done by {model}, prompt {short}: {tokens} tokens, cost {}.{:06}",
+                cost / 1_000_000,
+                cost % 1_000_000
+            )
+        })
+        .collect()
+}
+
+fn parked(run: &Value, step: &str, reason: &str) -> Vec<String> {
+    let mut lines = vec![format!("It is held back at {step}: {reason}.")];
+    if run["escalation"].is_null() {
+        lines.push(format!("`tidemill runs resume {}` lets it go on.", table::plain(&run["run_id"])));
     }
     lines
 }
@@ -81,6 +110,7 @@ fn hindrances(run: &Value, fleet: &Value) -> Vec<String> {
         Some("outlet") => {
             run["worker"] == "publisher" && (run["outlet"].is_null() || what["name"] == run["outlet"])
         }
+        Some("provider") => run["worker"] == "agent",
         _ => false,
     };
     let of = |list: &str| fleet[list].as_array().into_iter().flatten().filter(|what| concerns(what));
@@ -142,6 +172,17 @@ mod tests {
         assert!(waiting.contains("toxicity") && waiting.contains("`a > b` held"), "{waiting}");
         assert!(told(json!({ "state": "dead", "step": "etl", "reason": "r" })).contains("dlq replay"));
         assert!(told(json!({ "state": "published", "ended_at": "t", "reason": "r" })).contains("published"));
+    }
+
+    #[test]
+    fn who_did_a_step_is_told_with_prompt_tokens_and_cost() {
+        let entry = json!({ "step": "review", "model": "m-1", "prompt_sha256": "0123456789abcdef",
+                            "usage": { "tokens_in": 100, "tokens_out": 20, "cost_micros": 1_000_140 } });
+        let run = json!({ "state": "done", "ended_at": "t", "reason": "r",
+                          "provenance": [{ "entry": { "step": "etl" } }, { "entry": entry }] });
+        let told = explain(&run, &json!({}), Utc::now());
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(told[1], "review was done by m-1, prompt 0123456789ab: 120 tokens, cost 1.000140");
     }
 
     #[test]

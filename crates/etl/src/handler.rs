@@ -86,6 +86,7 @@ fn report(
         "sentences": analysis.sentences,
         "truncated": analysis.truncated,
         "embedding_status": model::EmbeddingStatus::Pending,
+        "fingerprint": Sha256Digest(analysis.fingerprint),
     });
     let content = Content {
         title: analysis.title,

@@ -1,7 +1,11 @@
 //! The door: an event, wherever it comes from, becomes a run that serves an intent.
 
+use std::sync::Arc;
+
 use model::NewEvent;
-use record::{Admission, NewRun, PauseKind, Record};
+use rails::{Fault, Workflow};
+use record::{Admission, Admitted, Intent, NewIntent, NewRun, PauseKind, Record, RunOptions};
+use serde_json::Value;
 
 use crate::{Intents, Process, Workflows, spans};
 
@@ -17,9 +21,24 @@ pub enum DoorError {
     /// A person paused the source. Transient.
     #[error("the source `{0}` is paused: `tidemill resume source {0}` ends that")]
     Paused(String),
+    /// No version of this workflow is active for the tenant. Permanent.
+    #[error("no workflow `{0}` is active: `tidemill workflows list` shows those that are")]
+    NoWorkflow(String),
+    /// The inputs are not what the workflow takes. Permanent.
+    #[error("the inputs do not fit the workflow {version}: {}", told(.faults))]
+    Inputs {
+        /// The version.
+        version: String,
+        /// Everything that is wrong.
+        faults: Vec<Fault>,
+    },
     /// The record did not answer, or cannot store the event.
     #[error(transparent)]
     Record(#[from] record::Error),
+}
+
+fn told(faults: &[Fault]) -> String {
+    faults.iter().map(|fault| format!("{}: {}", fault.place, fault.message)).collect::<Vec<_>>().join("; ")
 }
 
 /// A run that is drawn up and not yet committed, and the worker type of its first step.
@@ -60,17 +79,81 @@ impl Door {
         tenant: &str,
         traceparent: Option<&str>,
     ) -> Result<Arrival, DoorError> {
-        let source = event.source.as_str();
-        if self.process.pauses.has(PauseKind::Source, source) {
-            return Err(DoorError::Paused(source.to_owned()));
-        }
+        let source = self.open(&event)?;
         let Some(intent) = self.intents.serving(tenant, source).await? else {
-            if self.intents.active().await?.is_empty() {
+            if !self.intents.any().await? {
                 return Err(DoorError::NothingRegistered);
             }
             return Err(DoorError::NotServed(source.to_owned()));
         };
         let workflow = self.workflows.get(&intent.pipeline_version).await?;
+        self.draw(event, tenant, intent, &workflow, traceparent)
+    }
+
+    /// The version of a workflow that is active for a tenant.
+    ///
+    /// # Errors
+    /// [`DoorError::NoWorkflow`], [`DoorError::Record`].
+    pub async fn active(&self, tenant: &str, name: &str) -> Result<Arc<Workflow>, DoorError> {
+        let version = self.intents.active_version(tenant, name).await?;
+        let version = version.ok_or_else(|| DoorError::NoWorkflow(name.to_owned()))?;
+        Ok(self.workflows.get(&version).await?)
+    }
+
+    /// Draws up the run of an event that is asked for by workflow; the event's payload is the inputs.
+    ///
+    /// # Errors
+    /// [`DoorError`].
+    pub async fn draw_up_for(
+        &self,
+        workflow: &Workflow,
+        event: NewEvent,
+        tenant: &str,
+        traceparent: Option<&str>,
+    ) -> Result<Arrival, DoorError> {
+        let source = self.open(&event)?.to_owned();
+        let inputs: Value = serde_json::from_str(event.payload.get()).unwrap_or_default();
+        let faults = workflow.input_faults(&inputs);
+        if !faults.is_empty() {
+            return Err(DoorError::Inputs { version: workflow.version().to_owned(), faults });
+        }
+        let purpose = match workflow.goal() {
+            "" => format!("run {}", workflow.name()),
+            goal => goal.to_owned(),
+        };
+        let intent = NewIntent {
+            tenant: tenant.to_owned(),
+            region: model::DEFAULT_REGION.to_owned(),
+            source_pattern: source,
+            purpose,
+            pipeline_version: workflow.version().to_owned(),
+        };
+        let intent = self.process.record.keep_intent(&intent, workflow.name()).await?;
+        self.draw(event, tenant, intent, workflow, traceparent)
+    }
+
+    /// Forgets which versions were active, after this process changed it.
+    pub async fn forget(&self) {
+        self.intents.forget().await;
+    }
+
+    /// The source of an event, unless it is paused.
+    fn open<'e>(&self, event: &'e NewEvent) -> Result<&'e str, DoorError> {
+        let source = event.source.as_str();
+        if self.process.pauses.has(PauseKind::Source, source) {
+            return Err(DoorError::Paused(source.to_owned()));
+        }
+        Ok(source)
+    }
+
+    fn draw(
+        &self,
+        event: NewEvent,
+        tenant: &str,
+        intent: Intent,
+        workflow: &Workflow,
+        traceparent: Option<&str>,
+    ) -> Result<Arrival, DoorError> {
         let first_step = workflow.first_step().to_owned();
         let worker = workflow.step(&first_step).map(|step| step.worker.to_string()).unwrap_or_default();
         let about = spans::About {
@@ -91,6 +174,24 @@ impl Door {
             received_at: chrono::Utc::now(),
         };
         Ok(Arrival { admission: Admission::draw_up(new, &self.process.actor)?, worker })
+    }
+
+    /// Commits one arrival with what its run was asked for with, and adds its job where it is new.
+    ///
+    /// # Errors
+    /// [`record::Error`].
+    pub async fn let_one_in(
+        &self,
+        arrival: &Arrival,
+        options: &RunOptions,
+    ) -> Result<Admitted, record::Error> {
+        let admitted = self.process.record.admit_run(&arrival.admission, options).await?;
+        crate::failpoint::reach("accepted");
+        if admitted.created {
+            let job = [(&arrival.admission, arrival.worker.as_str())];
+            crate::add_first_jobs(&self.process.streams, job.into_iter()).await;
+        }
+        Ok(admitted)
     }
 
     /// Commits arrivals and adds the jobs of those that are new. Returns how many are new.

@@ -10,6 +10,7 @@ use model::{
     Effect, EffectResult, EmbeddingRecord, Failure, Known, Outcome, RunId, Sha256Digest, StoredContent,
     Withdrawal,
 };
+use rails::{Budget, Charge};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -90,7 +91,9 @@ pub struct JobContext {
     pub run: RunId,
     /// The event it began with.
     pub event_id: Uuid,
-    /// The run's transition counter.
+    /// The branch of it; 0 is the run itself.
+    pub branch: i32,
+    /// The transition counter of the run, or of its branch.
     pub seq: i32,
     /// The tenant.
     pub tenant: String,
@@ -102,6 +105,12 @@ pub struct JobContext {
     pub step: String,
     /// The step's options, from the workflow.
     pub with: Arc<BTreeMap<String, serde_json::Value>>,
+    /// Whether the run is a dry one: an effect is planned with [`Effect::dry_run`] and shown, not sent.
+    pub dry_run: bool,
+    /// What the workflow asks of it, where that keeps a manifest.
+    pub task: Option<Arc<Task>>,
+    /// How long handling it may take.
+    pub deadline: Duration,
     /// Failures so far.
     pub attempt: i32,
     /// The planner's purpose.
@@ -114,6 +123,37 @@ pub struct JobContext {
     pub artifacts: Vec<(String, String)>,
     /// Cancelled when the job was lost to another process or the process gives up.
     pub cancelled: CancellationToken,
+}
+
+/// What a workflow with a blackboard asks of a step.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// What the workflow is for.
+    pub goal: String,
+    /// What the step is for.
+    pub description: String,
+    /// The role that is to do it.
+    pub role: Option<String>,
+    /// How often the run has come to the step, this time included.
+    pub visit: u32,
+    /// The step's input, as its transformers made it.
+    pub input: serde_json::Value,
+    /// The part of the blackboard that the step's cluster may read.
+    pub board: serde_json::Value,
+    /// The blackboard's version.
+    pub board_version: i64,
+    /// JSON Schema of the output; null where anything is taken.
+    pub output_schema: serde_json::Value,
+    /// What may be spent, by this step and what is left to the run.
+    pub budget: Budget,
+    /// Whether a person asked for cheaper models.
+    pub cheaper: bool,
+    /// Whether the step acts on the world outside: then it is planned, and performed only once that is claimed.
+    pub side_effect: bool,
+    /// Why it has no side effect though its worker might.
+    pub side_effect_reason: Option<String>,
+    /// Of a step at which it is said what is done next: what this job of it is to do.
+    pub charge: Option<Charge>,
 }
 
 impl JobContext {
@@ -139,11 +179,16 @@ impl JobContext {
     /// # Errors
     /// [`Failure`], permanent: there is none, or it is not the one that the run is bound to.
     pub fn content(&self) -> Result<StoredContent, Failure> {
-        let json = self.artifacts.iter().rev().find(|(name, _)| name == "content");
-        let (json, bound) = json
-            .map(|(_, json)| json)
+        let mut stored = self.artifacts.iter().rev().filter(|(name, _)| name == "content");
+        let ((_, newest), bound) = stored
+            .next()
             .zip(self.content_sha256)
             .ok_or_else(|| Failure::permanent(format!("run {} has no content", self.run)))?;
-        StoredContent::read(json, bound).map_err(|e| Failure::permanent(format!("run {}: {e}", self.run)))
+        // Of several branches that made content the last one to be listed need not be the last one to make it.
+        StoredContent::read(newest, bound)
+            .or_else(|newest| {
+                stored.find_map(|(_, json)| StoredContent::read(json, bound).ok()).ok_or(newest)
+            })
+            .map_err(|e| Failure::permanent(format!("run {}: {e}", self.run)))
     }
 }

@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 
-use model::{Job, JobKey, RunId};
+use model::{Job, JobKey, RunState};
 use rails::Workflow;
-use record::{Admission, OutstandingRun, Record};
+use record::{Admission, LoadedRun, OutstandingRun, Won};
 use streams::Streams;
 
 /// Adds the first jobs of runs that were committed. Redis being away is no reason to refuse: what is committed is
 /// accepted, and the reconciler adds the jobs later.
 pub async fn add_first_jobs<'a>(streams: &Streams, runs: impl Iterator<Item = (&'a Admission, &'a str)>) {
     let mut jobs: HashMap<(&str, u16), Vec<Job>> = HashMap::new();
-    for (admission, worker) in runs {
+    // A workflow that begins with a fork has no first job: the planner opens its branches.
+    for (admission, worker) in runs.filter(|(_, worker)| !worker.is_empty()) {
         jobs.entry((worker, admission.new.partition)).or_default().push(Job {
             key: JobKey { run: admission.run, branch: 0, seq: 0 },
             step: admission.new.first_step.clone(),
@@ -46,21 +47,24 @@ pub async fn add_job(
     }
 }
 
-/// Adds the present job of a run that a person set going, without waiting for the planner's turn. Where Redis is away
-/// the reconciler adds it.
-///
-/// # Errors
-/// [`record::Error::Sql`].
-pub async fn resume(
-    record: &Record,
-    streams: &Streams,
-    workflow: &Workflow,
-    run: RunId,
-) -> Result<(), record::Error> {
-    if let Some(outstanding) = record.present_job(run).await?
-        && let Err(error) = add_job(streams, workflow, &outstanding).await
-    {
-        tracing::warn!(%error, run_id = %run, "the job could not be added; the reconciler adds it");
+/// Adds the jobs that are due after a person's act, without waiting for the planner's turn. Where Redis is away the
+/// reconciler adds them.
+pub async fn set_going(streams: &Streams, workflow: &Workflow, run: &LoadedRun, won: &Won) {
+    for job in next_job(run, won).iter().chain(&won.jobs) {
+        if let Err(error) = add_job(streams, workflow, job).await {
+            tracing::warn!(%error, run_id = %run.run, "the job could not be added; the reconciler adds it");
+        }
     }
-    Ok(())
+}
+
+/// The job that a run or branch stands at after a transition, where it is running.
+fn next_job(run: &LoadedRun, won: &Won) -> Option<OutstandingRun> {
+    let transition = &won.routed.transition;
+    (transition.state == RunState::Running).then(|| {
+        let mut next = run.outstanding();
+        next.job.key.seq = won.seq;
+        next.job.step = transition.step.clone();
+        next.job.attempt = transition.attempt;
+        OutstandingRun { due_in: won.routed.delay, ..next }
+    })
 }

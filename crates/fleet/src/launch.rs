@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -32,6 +33,8 @@ pub struct Process {
     pub streams: Streams,
     /// Its metrics.
     pub metrics: Metrics,
+    /// The gates of the policy documents, as they stood when the process started.
+    pub gates: Arc<rails::GatePolicies>,
     /// What people paused.
     pub pauses: Pauses,
     /// What is out, as this process sees it.
@@ -161,15 +164,18 @@ where
     let settings = Settings::load(&flags.overrides)?;
     let telemetry = telemetry::start(name, &settings.shared.log)?;
     let shared = settings.shared.clone();
+    let gates = Arc::new(shared.gates.read()?);
     let (database, redis) = (settings.database()?, settings.redis()?);
     let record = Record::connect(database.endpoint()?, database.connections).await?;
     record.check().await?;
+    let record = record.judging_by(Arc::clone(&gates));
     let streams = Streams::connect(redis.endpoint()?, shared.streams.clone()).await?;
     refuse_unsaid_restore(&record, &streams).await?;
     let consumer = consumer(name);
     let shutdown = CancellationToken::new();
     let process = Process {
         settings,
+        gates,
         pauses: Pauses::follow(record.clone(), shutdown.clone()).await?,
         breakers: Breakers::default(),
         record,

@@ -53,6 +53,17 @@ pub struct NotificationLabels {
     pub outcome: String,
 }
 
+/// Labels of metrics of providers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ProviderLabels {
+    /// The provider that was asked first.
+    pub provider: String,
+    /// The role that asked.
+    pub role: String,
+    /// `answered` or `failed`.
+    pub outcome: String,
+}
+
 /// The metrics of a process: cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -93,10 +104,18 @@ pub struct Metrics {
     pub reconciled: Counter,
     /// Escalations that were raised because their due time passed.
     pub escalations_overdue: Counter,
+    /// Runs that were parked since a budget was used up.
+    pub budget_overruns: Counter,
     /// Firings by what became of them.
     pub firings: Family<FiringLabels, Counter>,
     /// Calls of notification targets by how they ended.
     pub notifications: Family<NotificationLabels, Counter>,
+    /// Seconds that a call of a provider took, those that stand in for it included.
+    pub provider_calls: Family<ProviderLabels, Histogram, fn() -> Histogram>,
+    /// Tokens of prompts and answers.
+    pub provider_tokens: Family<ProviderLabels, Counter>,
+    /// What providers cost, in millionths of the configured currency.
+    pub provider_cost: Family<ProviderLabels, Counter>,
 }
 
 fn seconds() -> Histogram {
@@ -138,8 +157,12 @@ impl Metrics {
             requests_limited: Counter::default(),
             reconciled: Counter::default(),
             escalations_overdue: Counter::default(),
+            budget_overruns: Counter::default(),
             firings: Family::default(),
             notifications: Family::default(),
+            provider_calls: Family::new_with_constructor(seconds),
+            provider_tokens: Family::default(),
+            provider_cost: Family::default(),
         };
         let m = &metrics;
         registry.register("jobs", "Jobs by what became of them", m.jobs.clone());
@@ -164,8 +187,24 @@ impl Metrics {
             "Escalations past their due time",
             m.escalations_overdue.clone(),
         );
+        registry.register(
+            "budget_overruns",
+            "Runs parked since a budget is used up",
+            m.budget_overruns.clone(),
+        );
         registry.register("firings", "Firings of triggers by what became of them", m.firings.clone());
         registry.register("notifications", "Notifications by how they ended", m.notifications.clone());
+        registry.register(
+            "provider_call_seconds",
+            "Time a call of a provider took",
+            m.provider_calls.clone(),
+        );
+        registry.register("provider_tokens", "Tokens of prompts and answers", m.provider_tokens.clone());
+        registry.register(
+            "provider_cost_micros",
+            "What providers cost, in millionths",
+            m.provider_cost.clone(),
+        );
         metrics.registry = Arc::new(registry);
         metrics
     }

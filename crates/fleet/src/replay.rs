@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use model::{Actor, RunId};
 use rails::{Facts, Signal};
-use record::{Advance, DeadLetter, Item, LoadedRun, Record, Routed};
+use record::{Advance, BranchKey, DeadLetter, Item, LoadedRun, Record, Routed};
 use streams::Streams;
 
-use crate::{Fault, Workflows, jobs};
+use crate::{Fault, Process, Workflows, jobs};
 
 /// How often a replayed letter is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -50,6 +50,13 @@ impl Replayer {
         Self { workflows: Workflows::new(record.clone()), record, streams, actor: Actor::person(person) }
     }
 
+    /// Begins runs in the name of this process.
+    #[must_use]
+    pub fn of(process: &Process) -> Self {
+        let (record, streams) = (process.record.clone(), process.streams.clone());
+        Self { workflows: Workflows::new(record.clone()), record, streams, actor: process.actor.clone() }
+    }
+
     /// Replays a letter, once.
     ///
     /// # Errors
@@ -68,7 +75,10 @@ impl Replayer {
             )));
         }
         match (letter.run, &letter.stream) {
-            (Some(run), _) => self.run(run).await.map(|()| Replayed::Run(run)),
+            (Some(run), _) => {
+                let key = BranchKey { run, branch: letter.branch };
+                self.run(key).await.map(|()| Replayed::Run(run))
+            }
             (None, Some(stream)) => self.entry(letter, stream).await,
             (None, None) => Err(Fault::bug("the letter names neither run nor stream")),
         }
@@ -89,10 +99,14 @@ impl Replayer {
         Ok(Replayed::Entry { stream: stream.to_owned(), entry })
     }
 
-    /// The run goes on at the step it died at, with a fresh `seq`.
-    async fn run(&self, run: RunId) -> Result<(), Fault> {
-        let moved = || Fault::usage(format!("run {run} is not dead any more"));
-        let loaded = self.record.load_one(run, &[]).await?.ok_or_else(moved)?;
+    /// The run, or its branch, goes on at the step it died at, with a fresh `seq`. Where the run died with its branch, the run
+    /// is meant.
+    async fn run(&self, key: BranchKey) -> Result<(), Fault> {
+        let moved = || Fault::usage(format!("run {} is not dead any more", key.run));
+        let mut loaded = self.record.load_one(key.run, &[]).await?.ok_or_else(moved)?;
+        if key.branch != 0 && loaded.state.is_open() {
+            loaded = self.record.load_branch(key, &[]).await?.ok_or_else(moved)?;
+        }
         self.revive(loaded, &Signal::Replay, "replayed").await
     }
 
@@ -105,18 +119,37 @@ impl Replayer {
         self.revive(run, &Signal::Rerun { step }, "sent_again").await
     }
 
-    async fn revive(&self, loaded: LoadedRun, signal: &Signal<'_>, what: &'static str) -> Result<(), Fault> {
+    /// Opens the branches of a run whose workflow begins with a fork.
+    ///
+    /// # Errors
+    /// [`Fault`] of kind usage where that happened before.
+    pub async fn begin(&self, run: RunId) -> Result<(), Fault> {
+        let gone = || Fault::usage(format!("there is no run {run}"));
+        let loaded = self.record.load_one(run, &[]).await?.ok_or_else(gone)?;
+        self.revive(loaded, &Signal::Replay, "begun").await
+    }
+
+    async fn revive(
+        &self,
+        mut loaded: LoadedRun,
+        signal: &Signal<'_>,
+        what: &'static str,
+    ) -> Result<(), Fault> {
         let run = loaded.run;
         let moved = |why: &dyn std::fmt::Display| Fault::usage(format!("run {run} cannot go on: {why}"));
         let workflow = self.workflows.get(&loaded.pipeline_version).await?;
-        let transition =
-            rails::advance(&workflow, &loaded.standing(), signal, &Default::default(), &Facts::default())
+        crate::remember(&self.record, &mut loaded, &workflow).await?;
+        let item = Item::of(loaded);
+        let route = |run: &LoadedRun, facts: &Facts| {
+            let transition = rails::advance(&workflow, &run.standing(), signal, &Default::default(), facts)
                 .map_err(|impossible| moved(&impossible))?;
-        let advance = Advance::by(self.actor.clone(), what);
-        let routed = Routed { transition, delay: Duration::ZERO, advance };
-        let item = Item { run: loaded, admission: None, claims: model::Claims::default() };
-        self.record.replay(item, routed).await?.ok_or_else(|| moved(&"it moved on in the meantime"))?;
-        Ok(jobs::resume(&self.record, &self.streams, &workflow, run).await?)
+            let advance = Advance::by(self.actor.clone(), what);
+            Ok::<_, Fault>(Routed { transition, delay: Duration::ZERO, advance })
+        };
+        let won = self.record.replay(&item, route).await?;
+        let won = won.ok_or_else(|| moved(&"it moved on in the meantime"))?;
+        jobs::set_going(&self.streams, &workflow, &item.run, &won).await;
+        Ok(())
     }
 
     /// Waits until a replayed letter has got past the place where it died, or died again: then its new reason. `None`

@@ -18,6 +18,7 @@ pub(crate) struct Problem {
     detail: String,
     retry_after: Option<Duration>,
     violations: Vec<Violation>,
+    faults: Vec<Misfit>,
 }
 
 /// Why a request was refused (RFC 9457).
@@ -37,6 +38,34 @@ pub(crate) struct Document {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     violations: Vec<Violation>,
+    /// Everything that is wrong with a workflow, or with the inputs of a run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    faults: Vec<Misfit>,
+}
+
+/// One thing that is wrong with what was sent.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Fault)]
+pub(crate) struct Misfit {
+    /// Where: a step's id, a place in the text, or a JSON Pointer below `inputs`.
+    place: String,
+    /// What is wrong; where a path matters, with the path.
+    message: String,
+    /// The line of the text, from 1, where what was sent is a workflow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    line: Option<u32>,
+    /// The column, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    column: Option<u32>,
+}
+
+impl From<rails::Fault> for Misfit {
+    fn from(fault: rails::Fault) -> Self {
+        Self { place: fault.place, message: fault.message, line: fault.line, column: fault.column }
+    }
 }
 
 /// One breach of the policy.
@@ -56,7 +85,14 @@ impl From<rails::Violation> for Violation {
 
 impl Problem {
     fn new(status: StatusCode, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, title, detail: detail.into(), retry_after: None, violations: Vec::new() }
+        Self {
+            status,
+            title,
+            detail: detail.into(),
+            retry_after: None,
+            violations: Vec::new(),
+            faults: Vec::new(),
+        }
     }
 
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
@@ -66,6 +102,11 @@ impl Problem {
     pub(crate) fn unauthorized() -> Self {
         let detail = "send `Authorization: Bearer <token>`; `tidemill tokens add` makes one";
         Self::new(StatusCode::UNAUTHORIZED, "No valid token", detail)
+    }
+
+    pub(crate) fn unsigned(why: &str) -> Self {
+        let detail = format!("the request is not signed with the task's key, or not lately: {why}");
+        Self::new(StatusCode::UNAUTHORIZED, "The signature does not fit", detail)
     }
 
     pub(crate) fn forbidden(role: &str) -> Self {
@@ -142,13 +183,19 @@ impl Problem {
         Self { retry_after: after, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "Not available now", detail) }
     }
 
-    fn bug(detail: impl Into<String>) -> Self {
+    pub(crate) fn bug(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "A bug", detail)
     }
 
     /// Adds the rules that were broken.
     pub(crate) fn with_violations(mut self, violations: Vec<rails::Violation>) -> Self {
         self.violations = violations.into_iter().map(Violation::from).collect();
+        self
+    }
+
+    /// Adds everything that is wrong.
+    pub(crate) fn with_faults(mut self, faults: Vec<rails::Fault>) -> Self {
+        self.faults = faults.into_iter().map(Misfit::from).collect();
         self
     }
 
@@ -160,6 +207,7 @@ impl Problem {
             status: self.status.as_u16(),
             detail: self.detail.clone(),
             violations: self.violations.clone(),
+            faults: self.faults.clone(),
         }
     }
 }
@@ -209,7 +257,13 @@ impl From<fleet::DoorError> for Problem {
             fleet::DoorError::NothingRegistered | fleet::DoorError::Paused(_) => {
                 Self::unavailable(error.to_string())
             }
-            fleet::DoorError::NotServed(_) => Self::unprocessable(error.to_string()),
+            fleet::DoorError::NotServed(_) | fleet::DoorError::NoWorkflow(_) => {
+                Self::unprocessable(error.to_string())
+            }
+            fleet::DoorError::Inputs { ref faults, .. } => {
+                let faults = faults.clone();
+                Self::unprocessable(error.to_string()).with_faults(faults)
+            }
             fleet::DoorError::Record(error) => error.into(),
         }
     }

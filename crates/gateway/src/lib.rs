@@ -2,16 +2,21 @@
 
 mod admission;
 mod auth;
+mod backfills;
+mod begin;
+mod blame;
 mod body;
 mod cloud;
 pub mod config;
 mod connection;
+mod course;
 mod error;
 mod escalations;
 mod events;
 mod extract;
 mod fleet_view;
 mod follow;
+mod goals;
 mod intake;
 mod letters;
 mod openapi;
@@ -23,6 +28,8 @@ mod revoke;
 mod runs;
 mod serve;
 mod triggers;
+mod work;
+mod workflows;
 
 use std::sync::Arc;
 
@@ -30,7 +37,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use bytes::Bytes;
-use fleet::{Door, Fault, Process, Workflows};
+use fleet::{Declared, Door, Fault, Process, Workflows};
 use rails::Policy;
 use text::Languages;
 use tokio::net::TcpListener;
@@ -56,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) rates: Rates,
     pub(crate) door: Door,
     pub(crate) workflows: Workflows,
+    /// What registrations know of agents.
+    pub(crate) declared: Declared,
     pub(crate) intake: Intake,
     /// Made with the first question.
     pub(crate) index: OnceCell<::recall::Index>,
@@ -103,6 +112,7 @@ fn router(process: Process, config: Section, policy: Policy, languages: Language
         rates: Rates::new(&config.rate),
         door: Door::new(&process),
         workflows: Workflows::new(process.record.clone()),
+        declared: Declared::of(&process),
         intake: Intake::start(process.clone()),
         index: OnceCell::new(),
         followers: Arc::new(Semaphore::new(FOLLOWERS)),

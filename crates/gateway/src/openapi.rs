@@ -7,7 +7,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi as Description, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
@@ -16,7 +16,8 @@ use utoipa_axum::routes;
 use crate::App;
 use crate::error::Document;
 use crate::{
-    escalations, events, fleet_view, follow, letters, people, recall, resolve, revoke, runs, triggers,
+    backfills, begin, blame, course, escalations, events, fleet_view, follow, letters, people, recall,
+    resolve, revoke, runs, triggers, work, workflows,
 };
 
 #[derive(OpenApi)]
@@ -31,8 +32,10 @@ use crate::{
     security(("bearer" = [])),
     tags(
         (name = "events", description = "Events in, and what happens"),
-        (name = "runs", description = "Runs: shown, listed, waited for, sent through again, cancelled"),
+        (name = "runs", description = "Runs: begun, shown, listed, waited for, held back, sent through again, cancelled"),
+        (name = "workflows", description = "Workflows: registered, which is to be checked, and activated, which is to be used"),
         (name = "people", description = "What people are asked, what they decide, and what was published"),
+        (name = "workers", description = "What workers outside tell of the tasks they were asked for"),
         (name = "triggers", description = "What makes the planner act: listed, fired, and what became of it"),
         (name = "operating", description = "The fleet, dead letters, recall"),
     ),
@@ -49,6 +52,14 @@ impl Modify for Bearer {
             .components
             .get_or_insert_default()
             .add_security_scheme("bearer", SecurityScheme::Http(scheme));
+        let signature = ApiKeyValue::with_description(
+            "webhook-signature",
+            "Standard Webhooks: beside it `webhook-id` and `webhook-timestamp`; docs/worker-contract.md has the key",
+        );
+        description
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("signature", SecurityScheme::ApiKey(ApiKey::Header(signature)));
     }
 }
 
@@ -57,10 +68,18 @@ pub(crate) fn routed() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(describe))
         .routes(routes!(events::accept, follow::follow))
-        .routes(routes!(runs::list))
+        .routes(routes!(runs::list, begin::begin))
         .routes(routes!(runs::show))
+        .routes(routes!(runs::board))
+        .routes(routes!(blame::blame))
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::retry))
+        .routes(routes!(begin::rerun))
+        .routes(routes!(course::pause))
+        .routes(routes!(course::resume))
+        .routes(routes!(workflows::list, workflows::register))
+        .routes(routes!(workflows::show))
+        .routes(routes!(workflows::activate))
         .routes(routes!(escalations::list))
         .routes(routes!(escalations::show))
         .routes(routes!(resolve::resolve))
@@ -75,6 +94,11 @@ pub(crate) fn routed() -> OpenApiRouter<App> {
         .routes(routes!(triggers::list))
         .routes(routes!(triggers::firings))
         .routes(routes!(triggers::fire))
+        .routes(routes!(backfills::begin))
+        .routes(routes!(backfills::list))
+        .routes(routes!(backfills::stop))
+        .routes(routes!(work::complete))
+        .routes(routes!(work::heartbeat))
         .routes(routes!(recall::recall))
         .routes(routes!(fleet_view::show))
 }
@@ -258,7 +282,8 @@ mod tests {
                 statuses.contains("404") && !name.contains("dead-letters"),
                 "{name}"
             );
-            assert_eq!(name.starts_with("POST"), operation["requestBody"].is_object(), "{name}");
+            let has_body = name.starts_with("POST") && name != "POST /v1/backfills/{id}/stop";
+            assert_eq!(has_body, operation["requestBody"].is_object(), "{name}");
         }
         assert_eq!(description["security"], serde_json::json!([{ "bearer": [] }]));
     }

@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use fleet::spans;
 use model::{Actor, RunId, StoredContent};
-use rails::{Settled, Transition};
-use record::{Advance, Incident, Item, LoadedRun, Publication, PublicationState, Routed};
+use rails::{Facts, Settled, Transition};
+use record::{Advance, BranchKey, Incident, Item, LoadedRun, Publication, PublicationState, Routed};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -26,22 +26,28 @@ pub(crate) async fn load(
     run: RunId,
     artifacts: &[&str],
 ) -> Result<LoadedRun, Problem> {
-    let names: Vec<String> = artifacts.iter().map(|name| (*name).to_owned()).collect();
-    let loaded = app.process.record.load_one(run, &names).await?;
-    loaded
-        .filter(|loaded| loaded.tenant == caller.tenant())
-        .ok_or_else(|| Problem::not_found(format!("there is no run {run}")))
+    load_branch(app, caller, BranchKey::trunk(run), artifacts).await
 }
 
-/// What a person's act writes.
-pub(crate) fn act(
-    by: &str,
-    mut run: LoadedRun,
-    what: &'static str,
-    transition: Transition,
-    content: Option<StoredContent>,
-    note: Option<&str>,
-) -> (Item, Routed) {
+/// A branch of a run of the caller's tenant, with what the run's manifest keeps.
+pub(crate) async fn load_branch(
+    app: &App,
+    caller: &Caller,
+    key: BranchKey,
+    artifacts: &[&str],
+) -> Result<LoadedRun, Problem> {
+    let names: Vec<String> = artifacts.iter().map(|name| (*name).to_owned()).collect();
+    let loaded = app.process.record.load_branch(key, &names).await?;
+    let mut loaded = loaded
+        .filter(|loaded| loaded.tenant == caller.tenant())
+        .ok_or_else(|| Problem::not_found(format!("there is no run {}", key.run)))?;
+    let workflow = app.workflows.get(&loaded.pipeline_version).await?;
+    fleet::remember(&app.process.record, &mut loaded, &workflow).await?;
+    Ok(loaded)
+}
+
+/// The span that a person's act is: it ends when the act is drawn up; what follows from it is below it.
+pub(crate) fn below_a_span(mut run: LoadedRun) -> LoadedRun {
     let about = spans::About {
         name: "decision",
         run_id: Some(run.run),
@@ -49,13 +55,22 @@ pub(crate) fn act(
         attempt: run.attempt,
         planner_intent: &run.planner_intent,
     };
-    // The span ends when the act is drawn up; what follows from it is below it.
     let (_span, own) = spans::begin(&about, run.traceparent.as_deref());
     run.traceparent = own;
+    run
+}
+
+/// What a person's act writes.
+pub(crate) fn act(
+    by: &str,
+    what: &'static str,
+    transition: Transition,
+    content: Option<StoredContent>,
+    note: Option<&str>,
+) -> Routed {
     let advance =
         Advance { content, prompt: note.map(str::to_owned), ..Advance::by(Actor::person(by), what) };
-    let item = Item { run, admission: None, claims: model::Claims::default() };
-    (item, Routed { transition, delay: Duration::ZERO, advance })
+    Routed { transition, delay: Duration::ZERO, advance }
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -235,20 +250,27 @@ pub(crate) async fn settle(
         Answered::Resend => Settled::Resend,
         Answered::Abandon => Settled::Abandon,
     };
-    let run = load(&app, &caller, row.run_id, &[]).await?;
+    let record = &app.process.record;
+    let branch = record.branch_at(row.run_id, &row.step).await?;
+    let run = load_branch(&app, &caller, BranchKey { run: row.run_id, branch }, &[]).await?;
     let workflow = app.workflows.get(&run.pipeline_version).await?;
     let stale =
         || Problem::conflict("the publication is not unknown, or its run no longer waits for this answer");
     let run_id = run.run;
-    let asked = (run.step == row.step).then(|| rails::settled(&workflow, &run.standing(), answer).ok());
-    let Some(transition) = asked.flatten() else {
+    let known = Facts { memory: run.memory.as_deref().cloned(), ..Facts::default() };
+    if run.step != row.step || rails::settled(&workflow, &run.standing(), answer, &known).is_err() {
         return settle_alone(&app, &caller, &row, answer).await;
+    }
+    let item = Item::of(below_a_span(run));
+    let route = |run: &LoadedRun, facts: &Facts| {
+        let settled = rails::settled(&workflow, &run.standing(), answer, facts);
+        let transition = settled.map_err(|_| stale())?;
+        Ok::<_, Problem>(act(caller.name(), "settled", transition, None, None))
     };
-    let (item, routed) = act(caller.name(), run, "settled", transition, None, None);
-    let settled = app.process.record.settle_by_person(&row, answer, caller.name(), item, routed).await?;
-    let seq = settled.ok_or_else(stale)?;
-    fleet::resume(&app.process.record, &app.process.streams, &workflow, run_id).await?;
-    Ok(Json(SettledPublication { publication_id: row.publication_id, run_id, seq: Some(seq) }))
+    let settled = record.settle_by_person(&row, answer, caller.name(), &item, route).await?;
+    let won = settled.ok_or_else(stale)?;
+    fleet::set_going(&app.process.streams, &workflow, &item.run, &won).await;
+    Ok(Json(SettledPublication { publication_id: row.publication_id, run_id, seq: Some(won.seq) }))
 }
 
 /// The run of an unknown post moved on: what became of the post can still be told, but nothing is sent for it any more.

@@ -9,11 +9,10 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use fleet::FaultKind;
-use model::{RunId, RunState};
+use model::RunState;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
-use vectors::Query as Nearest;
 
 use crate::App;
 use crate::auth::Caller;
@@ -83,31 +82,23 @@ pub(crate) async fn recall(
         return Err(Problem::bad_request(format!("`k` is a number from 1 to {MOST}")));
     }
     let index = app.index.get_or_try_init(|| open(&app)).await?;
-    index.caught_up().await;
-    let refused = |e: vectors::Error| Problem::unavailable(e.to_string());
-    let vector = index.embedder.embed(&[question.q]).await.map_err(refused)?.remove(0);
-    let nearest =
-        Nearest { tenant: caller.tenant(), model: index.embedder.model(), vector: &vector, k, before: None };
-    let found = index.store.nearest(nearest).await.map_err(refused)?;
-    let runs: Vec<RunId> = found.iter().map(|near| RunId(near.run_id)).collect();
-    let loaded = app.process.record.load(&runs, false, &["content".to_owned()]).await?;
+    let found = ::recall::answer(index, &app.process.record, caller.tenant(), question.q, k).await;
+    let found = found.map_err(|error| match error {
+        ::recall::RecallError::Vectors(error) => Problem::unavailable(error.to_string()),
+        ::recall::RecallError::Record(error) => Problem::from(error),
+    })?;
     let results = found
-        .iter()
-        .filter_map(|near| {
-            let (_, run) = loaded.iter().find(|(run, _)| run.0 == near.run_id)?;
-            let run = run.as_ref().ok().filter(|run| run.tenant == caller.tenant())?;
-            let content = run.content().ok().flatten()?.content;
-            Some(RecalledTrend {
-                run_id: near.run_id,
-                enriched_trend_id: near.id,
-                score: near.similarity,
-                state: run.state,
-                received_at: near.received_at,
-                source: run.source.clone(),
-                title: content.title,
-                summary: content.summary,
-                url: content.url,
-            })
+        .into_iter()
+        .map(|one| RecalledTrend {
+            run_id: one.run_id,
+            enriched_trend_id: one.enriched_trend_id,
+            score: one.score,
+            state: one.state,
+            received_at: one.received_at,
+            source: one.source,
+            title: one.title,
+            summary: one.summary,
+            url: one.url,
         })
         .collect();
     Ok(Json(Recalled { model: index.embedder.model().to_owned(), results }))

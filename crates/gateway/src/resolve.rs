@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use model::{Content, RunId, RunState};
-use rails::{Decision, Refusal};
-use record::Resolution;
+use rails::{Budget, Decision, Facts, Refusal};
+use record::{BranchKey, Item, LoadedRun, Resolution};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -25,6 +25,9 @@ pub(crate) struct ResolveBody {
     content: Option<Content>,
     /// A step that leads to the one that asked, for `send_back`.
     step: Option<String>,
+    /// What may be spent beyond the budgets that are used up, for `top_up` and `cheaper`; `cheaper` grants as much again
+    /// where it is absent.
+    more: Option<More>,
     /// Why; `override` needs it.
     note: Option<Words>,
     /// The escalation's version, so that a stale decision is refused.
@@ -43,6 +46,33 @@ enum Kind {
     Edit,
     SendBack,
     Override,
+    TopUp,
+    Cheaper,
+    Finish,
+    Stop,
+}
+
+/// What may be spent beyond the budgets.
+#[derive(Deserialize, Clone, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct More {
+    /// Tokens in and out.
+    tokens: Option<u64>,
+    /// Millionths of the configured currency.
+    cost_micros: Option<u64>,
+    /// Time that workers take, such as `10m`.
+    time: Option<String>,
+    /// Whether cheaper models are to be taken from now on.
+    #[serde(default)]
+    cheaper: bool,
+}
+
+impl More {
+    fn budget(&self) -> Result<Budget, Problem> {
+        let time = self.time.as_deref().map(humantime::parse_duration).transpose();
+        let time = time.map_err(|e| Problem::unprocessable(format!("more.time: {e}; write it like 10m")))?;
+        Ok(Budget { tokens: self.tokens, cost_micros: self.cost_micros, time })
+    }
 }
 
 impl Kind {
@@ -53,6 +83,10 @@ impl Kind {
             Self::Edit => "edit",
             Self::SendBack => "send_back",
             Self::Override => "override",
+            Self::TopUp => "top_up",
+            Self::Cheaper => "cheaper",
+            Self::Finish => "finish",
+            Self::Stop => "stop",
         }
     }
 }
@@ -74,6 +108,16 @@ impl ResolveBody {
                 Err(lacks("note"))
             }
             Kind::Override => Ok(Decision::Override),
+            Kind::TopUp => {
+                let more = self.more.as_ref().ok_or_else(|| lacks("more"))?;
+                Ok(Decision::TopUp { more: more.budget()?, cheaper: more.cheaper })
+            }
+            Kind::Cheaper => {
+                let more = self.more.as_ref().map(More::budget).transpose()?;
+                Ok(Decision::Cheaper { more })
+            }
+            Kind::Finish => Ok(Decision::Finish),
+            Kind::Stop => Ok(Decision::Stop),
         }
     }
 }
@@ -121,7 +165,11 @@ pub(crate) async fn resolve(
     Path(id): Path<String>,
     Body(body): Body<ResolveBody>,
 ) -> Result<Json<Resolved>, Problem> {
-    caller.must(if body.decision == Kind::Override { "operate" } else { "moderate" })?;
+    caller.must(if matches!(body.decision, Kind::Override | Kind::TopUp | Kind::Cheaper) {
+        "operate"
+    } else {
+        "moderate"
+    })?;
     let escalation = find(&app, &caller, &id).await?;
     let decided = || {
         let by = escalation.resolved_by.as_deref().unwrap_or("someone");
@@ -135,7 +183,8 @@ pub(crate) async fn resolve(
     }
     let decision = body.decision()?;
     let by = body.by(&caller)?;
-    let run = people::load(&app, &caller, escalation.run_id, &["content"]).await?;
+    let key = BranchKey { run: escalation.run_id, branch: escalation.branch };
+    let run = people::load_branch(&app, &caller, key, &["content"]).await?;
     if run.seq != escalation.version {
         return Err(decided());
     }
@@ -144,40 +193,48 @@ pub(crate) async fn resolve(
         permit_language(&app, content, &run.source)?;
     }
     let content = run.content().map_err(|e| Problem::conflict(e.to_string()))?;
-    let transition = rails::decide(
-        &workflow,
-        &run.standing(),
-        &escalation.issue_type,
-        &decision,
-        content.as_ref().map(|stored| &stored.content),
-        &app.policy,
-        &run.source,
-    )
-    .map_err(refused)?;
-    let edited = match decision {
+    let edited = match &decision {
         Decision::Edit(content) => Some(
-            content
+            Content::clone(content)
                 .seal()
                 .map_err(|e| Problem::unprocessable(format!("the content cannot be stored: {e}")))?,
         ),
         _ => None,
     };
     let run_id = run.run;
-    let (state, step) = (transition.state, transition.step.clone());
-    let (item, routed) = people::act(&by, run, "decided", transition, edited, body.note.as_deref());
+    let item = Item::of(people::below_a_span(run));
+    let route = |run: &LoadedRun, facts: &Facts| {
+        let asked = rails::Asked {
+            issue_type: &escalation.issue_type,
+            content: content.as_ref().map(|stored| &stored.content),
+            policy: &app.policy,
+            source: &run.source,
+            rule: escalation.rule.as_deref(),
+            by: &by,
+            facts,
+        };
+        let transition = rails::decide(&workflow, &run.standing(), &asked, &decision).map_err(refused)?;
+        let mut routed = people::act(&by, "decided", transition, edited.clone(), body.note.as_deref());
+        routed.advance.cluster = workflow.step(&run.step).and_then(|step| step.cluster.clone());
+        Ok::<_, Problem>(routed)
+    };
     let resolution = Resolution {
         escalation: escalation.escalation_id,
         resolution: body.decision.as_str(),
         by: &by,
         note: body.note.as_deref(),
     };
-    let seq = app.process.record.resolve(resolution, item, routed).await?;
-    let seq =
-        seq.ok_or_else(|| Problem::conflict("someone else decided first; the first decision stands"))?;
+    let won = app.process.record.resolve(resolution, &item, route).await?;
+    let won =
+        won.ok_or_else(|| Problem::conflict("someone else decided first; the first decision stands"))?;
     if let Err(error) = app.process.streams.wake_planner(escalation.escalation_id).await {
         tracing::warn!(%error, %run_id, "the planner could not be woken; the reconciler resumes the run");
     }
-    Ok(Json(Resolved { run_id, seq, state, step }))
+    let transition = won.routed.transition;
+    if transition.is_overrun() {
+        app.process.metrics.budget_overruns.inc();
+    }
+    Ok(Json(Resolved { run_id, seq: won.seq, state: transition.state, step: transition.step }))
 }
 
 /// Commits a decision, once; the same as with `/v1`.
@@ -196,7 +253,7 @@ pub(crate) async fn resolve_unversioned(
     id: Path<String>,
     body: Body<ResolveBody>,
 ) -> Result<Json<Resolved>, Problem> {
-    resolve(app, caller, id, body).await
+    Box::pin(resolve(app, caller, id, body)).await
 }
 
 /// Policy on languages means what a text is written in, so an edit is judged by that as well as by what it says of

@@ -6,9 +6,11 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use fleet::{FaultKind, Replayer};
-use model::{RunId, RunState};
-use rails::{Facts, Signal};
-use record::{Cancelled, Escalation, Feedback, Publication, RunDetail, RunFilter, RunSummary};
+use model::{RunId, RunState, Usage};
+use rails::{Facts, Memory, Signal, Workflow};
+use record::{
+    Cancelled, Escalation, Feedback, Item, LoadedRun, Publication, RunDetail, RunFilter, RunSummary,
+};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
@@ -25,7 +27,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How often a waiting request looks.
 const LOOK: Duration = Duration::from_millis(100);
 
-fn run_id(text: &str) -> Result<RunId, Problem> {
+pub(crate) fn run_id(text: &str) -> Result<RunId, Problem> {
     text.parse().map_err(|e: model::IdError| Problem::not_found(e.to_string()))
 }
 
@@ -53,6 +55,42 @@ pub(crate) struct ShownRun {
     publications: Vec<Publication>,
     /// What people said of its publications.
     feedback: Vec<Feedback>,
+    /// What it keeps beside, where its workflow has a blackboard, forks, loops or budgets.
+    manifest: Option<ShownManifest>,
+    /// Runs that took its event through once more, the newest first.
+    reruns: Vec<RunId>,
+    /// The notification target that its end is told.
+    notify: Option<String>,
+}
+
+/// What a run keeps beside, without its blackboard.
+#[derive(Serialize, ToSchema)]
+struct ShownManifest {
+    /// Patches applied to its blackboard.
+    version: i64,
+    /// What was spent.
+    used: Usage,
+    /// What was spent, by step.
+    spent: BTreeMap<String, Usage>,
+    /// How often each step was entered.
+    visits: BTreeMap<String, u32>,
+    /// Steps that failed and were gone on from with their fallback.
+    degraded: Vec<String>,
+    /// What came from untrusted sources and has passed no gate: places of the blackboard, and steps.
+    taint: Vec<String>,
+}
+
+impl From<Memory> for ShownManifest {
+    fn from(memory: Memory) -> Self {
+        Self {
+            version: memory.version,
+            used: memory.used,
+            spent: memory.spent,
+            visits: memory.visits,
+            degraded: memory.degraded.into_iter().collect(),
+            taint: memory.taint.into_iter().collect(),
+        }
+    }
 }
 
 /// What happened at a step, of the run's provenance.
@@ -111,6 +149,10 @@ async fn detail(app: &App, run: RunId) -> Result<Json<ShownRun>, Problem> {
     // A run whose workflow this build cannot read is shown without.
     let workflow = app.workflows.get(&detail.run.pipeline_version).await.ok();
     let step = workflow.as_ref().and_then(|workflow| workflow.step(&detail.run.step));
+    let manifest = match workflow.as_deref() {
+        Some(workflow) => memory_of(app, &detail.run, workflow).await?.map(ShownManifest::from),
+        None => None,
+    };
     Ok(Json(ShownRun {
         worker: step.map(|step| step.worker.to_string()),
         outlet: step.and_then(|step| step.with.get("outlet")?.as_str()).map(str::to_owned),
@@ -122,8 +164,58 @@ async fn detail(app: &App, run: RunId) -> Result<Json<ShownRun>, Problem> {
         escalation: record.escalation_of(run).await?,
         publications: record.publications_of(run).await?,
         feedback: record.feedback_of(run).await?,
+        manifest,
+        reruns: record.reruns_of(run).await?,
+        notify: record.callback_of(run).await?,
         detail,
     }))
+}
+
+pub(crate) async fn memory_of(
+    app: &App,
+    run: &RunSummary,
+    workflow: &Workflow,
+) -> Result<Option<Memory>, Problem> {
+    if !workflow.keeps_manifest() {
+        return Ok(None);
+    }
+    let manifest = app.process.record.manifests(&[run.run_id]).await?.remove(&run.run_id).transpose()?;
+    Ok(manifest.map(|manifest| *fleet::memory(workflow, run.received_at, manifest)))
+}
+
+/// A run's blackboard.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Board {
+    run_id: RunId,
+    /// Patches applied to it.
+    version: i64,
+    /// The document; its `inputs` are the event's payload.
+    board: serde_json::Value,
+}
+
+/// Shows a run's blackboard.
+#[utoipa::path(
+    get,
+    operation_id = "show_board",
+    path = "/v1/runs/{id}/board",
+    tag = "runs",
+    params(("id" = Uuid, Path, description = "The run")),
+    responses((status = 200, description = "The blackboard", body = Board), Missing, Always),
+)]
+pub(crate) async fn board(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Board>, Problem> {
+    caller.must("read")?;
+    let run_id = run_id(&id)?;
+    let missing = || Problem::not_found(format!("there is no run {run_id}"));
+    let found = app.process.record.run(run_id).await?.filter(|found| found.tenant == caller.tenant());
+    let found = found.ok_or_else(missing)?;
+    let workflow = app.workflows.get(&found.pipeline_version).await?;
+    let memory = memory_of(&app, &found, &workflow).await?;
+    let memory = memory.ok_or_else(|| Problem::not_found(format!("run {run_id} has no blackboard")))?;
+    Ok(Json(Board { run_id, version: memory.version, board: memory.board }))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -246,14 +338,20 @@ pub(crate) async fn cancel(
     let reason = body.reason.as_deref().unwrap_or("cancelled on request");
     let run = people::load(&app, &caller, run_id(&id)?, &[]).await?;
     let workflow = app.workflows.get(&run.pipeline_version).await?;
-    let signal = Signal::Cancel { reason };
-    let transition =
-        rails::advance(&workflow, &run.standing(), &signal, &Default::default(), &Facts::default())
+    let item = Item::of(people::below_a_span(run));
+    let run_id = item.run.run;
+    let route = |run: &LoadedRun, facts: &Facts| {
+        let signal = Signal::Cancel { reason };
+        let transition = rails::advance(&workflow, &run.standing(), &signal, &Default::default(), facts)
             .map_err(|impossible| Problem::conflict(impossible.to_string()))?;
-    let run_id = run.run;
-    let (item, routed) = people::act(caller.name(), run, "cancelled", transition, None, None);
-    match app.process.record.cancel(caller.name(), item, routed).await? {
+        Ok::<_, Problem>(people::act(caller.name(), "cancelled", transition, None, None))
+    };
+    match app.process.record.cancel(caller.name(), &item, route).await? {
         Cancelled::Done => Ok(Json(CancelledRun { run_id, state: RunState::Cancelled })),
+        Cancelled::Undoing(won) => {
+            fleet::set_going(&app.process.streams, &workflow, &item.run, &won).await;
+            Ok(Json(CancelledRun { run_id, state: won.routed.transition.state }))
+        }
         Cancelled::Stale => Err(Problem::conflict("the run moved on in the meantime; look at it again")),
         Cancelled::Publishing => {
             Err(Problem::conflict("a publication is under way; cancel once it is settled"))

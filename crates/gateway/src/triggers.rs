@@ -157,6 +157,7 @@ pub(crate) async fn fire(
         input,
         follows: None,
         meant_for: None,
+        backfill: None,
         traceparent: None,
     };
     let stored = record.fire(std::slice::from_ref(&firing)).await?;

@@ -9,6 +9,6 @@ pub(crate) struct JudgeError(#[from] pub(crate) Failure);
 
 impl From<JudgeError> for Failure {
     fn from(error: JudgeError) -> Self {
-        Self { class: error.0.class, reason: error.to_string() }
+        Self { reason: error.to_string(), ..error.0 }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Usage;
+
 /// What a failed piece of work wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryClass {
@@ -27,36 +29,44 @@ pub struct Failure {
     pub class: RetryClass,
     /// What failed, with which input.
     pub reason: String,
+    /// What was spent before it failed.
+    pub usage: Usage,
 }
 
 impl Failure {
     /// A failure that trying again may cure.
     pub fn transient(reason: impl Into<String>) -> Self {
-        Self { class: RetryClass::Transient, reason: reason.into() }
+        Self { class: RetryClass::Transient, reason: reason.into(), usage: Usage::default() }
     }
 
     /// A failure that nothing but a change of code, configuration or input cures.
     pub fn permanent(reason: impl Into<String>) -> Self {
-        Self { class: RetryClass::Permanent, reason: reason.into() }
+        Self { class: RetryClass::Permanent, reason: reason.into(), usage: Usage::default() }
     }
 
     /// A failure that may pass after `delay`.
     pub fn retry_after(delay: Duration, reason: impl Into<String>) -> Self {
-        Self { class: RetryClass::RetryAfter(delay), reason: reason.into() }
+        Self { class: RetryClass::RetryAfter(delay), reason: reason.into(), usage: Usage::default() }
     }
 
     /// Nothing failed: the job's turn comes after `delay`.
     pub fn later(delay: Duration, reason: impl Into<String>) -> Self {
-        Self { class: RetryClass::Later(delay), reason: reason.into() }
+        Self { class: RetryClass::Later(delay), reason: reason.into(), usage: Usage::default() }
     }
 
     /// The outage of something this job needs.
     pub fn unavailable(reason: impl Into<String>) -> Self {
-        Self { class: RetryClass::Unavailable, reason: reason.into() }
+        Self { class: RetryClass::Unavailable, reason: reason.into(), usage: Usage::default() }
+    }
+
+    /// The same failure, after this was spent.
+    #[must_use]
+    pub fn having_spent(self, usage: Usage) -> Self {
+        Self { usage, ..self }
     }
 
     /// The outage of something that every job of this worker type needs.
     pub fn outage(reason: impl Into<String>) -> Self {
-        Self { class: RetryClass::Outage, reason: reason.into() }
+        Self { class: RetryClass::Outage, reason: reason.into(), usage: Usage::default() }
     }
 }

@@ -84,6 +84,21 @@ impl NewEvent {
         Ok(Self { source: SourceName::parse(&wire.source)?, request_id, payload: wire.payload })
     }
 
+    /// The event of a run that is asked for by workflow: its payload is the workflow's inputs, which may be empty.
+    ///
+    /// # Errors
+    /// [`EventError`], permanent.
+    pub fn asked_for(
+        source: SourceName,
+        request_id: Option<String>,
+        inputs: Box<RawValue>,
+    ) -> Result<Self, EventError> {
+        if inputs.get() != "{}" {
+            check_payload(inputs.get())?;
+        }
+        Ok(Self { source, request_id, payload: inputs })
+    }
+
     /// Reads the payload that an upstream put straight into the ingest stream.
     ///
     /// # Errors

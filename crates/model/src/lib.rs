@@ -12,6 +12,7 @@ mod provenance;
 mod run;
 mod trace;
 mod trigger;
+mod usage;
 mod workers;
 
 pub use content::{
@@ -22,11 +23,12 @@ pub use error::{Failure, RetryClass};
 pub use event::{EventError, NewEvent, Payload, SourceName, checked_name};
 pub use ids::{DEFAULT_REGION, DEFAULT_TENANT, IdError, JobKey, RunId, enriched_trend_id};
 pub use outcome::{
-    Claims, Effect, EffectResult, EmbeddingRecord, EmbeddingStatus, EnrichedTrend, Known, NearClaim, Outcome,
-    Question, Report, Withdrawal, storable,
+    CallAnswer, Claims, Effect, EffectResult, EmbeddingRecord, EmbeddingStatus, EnrichedTrend, Known,
+    NearClaim, Outcome, Question, Report, Withdrawal, storable,
 };
 pub use provenance::{Actor, ChainLink, genesis, link_hash};
 pub use run::{Lifecycle, RunState, UnknownName};
 pub use trace::is_traceparent;
 pub use trigger::{MAX_INPUT, OutsideEvent, TriggerEntry, trigger_input};
+pub use usage::Usage;
 pub use workers::WorkerType;

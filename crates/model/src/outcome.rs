@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Failure, RunId, Sha256Digest, StoredContent};
+use crate::{Failure, RunId, Sha256Digest, StoredContent, Usage};
 
 /// What became of one job.
 #[derive(Debug, Clone)]
@@ -39,6 +39,12 @@ pub struct Report {
     pub prompt: Option<String>,
     /// The model that made the output.
     pub model: Option<String>,
+    /// Digest of the prompt document that led to the output.
+    pub prompt_sha256: Option<Sha256Digest>,
+    /// An RFC 6902 patch of the blackboard that the worker proposes, beside the one that the workflow makes of its output.
+    pub patch: Option<serde_json::Value>,
+    /// What was spent.
+    pub usage: Usage,
 }
 
 /// Questions that only the record can answer race-free. The answers reach the conditions as `facts`.
@@ -135,6 +141,8 @@ pub struct Effect {
     pub deduplicates: bool,
     /// Stop before sending: the report says what would have been sent.
     pub dry_run: bool,
+    /// Whether it is a call, whose answer is the step's output.
+    pub answers: bool,
 }
 
 /// What an outlet answered.
@@ -144,6 +152,13 @@ pub enum EffectResult {
     Confirmed {
         /// The outlet's own reference.
         reference: String,
+    },
+    /// It was called, and answered: the step is done with what it said.
+    Answered {
+        /// What is known of the call, in words.
+        reference: String,
+        /// What it said.
+        answer: Box<CallAnswer>,
     },
     /// It refused for good: nothing went out.
     Rejected {
@@ -164,6 +179,19 @@ pub enum EffectResult {
     },
 }
 
+/// What somebody outside answered to a call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallAnswer {
+    /// The step's artifact, a JSON object.
+    pub output: serde_json::Value,
+    /// An RFC 6902 patch of the blackboard that it proposes.
+    pub patch: Option<serde_json::Value>,
+    /// Who answered.
+    pub model: Option<String>,
+    /// What was spent.
+    pub usage: Usage,
+}
+
 /// The longest words of others that are kept, in characters.
 const WORDS_KEPT: usize = 2000;
 
@@ -172,7 +200,7 @@ impl EffectResult {
     #[must_use]
     pub fn storable(mut self) -> Self {
         let words = match &mut self {
-            Self::Confirmed { reference } => reference,
+            Self::Confirmed { reference } | Self::Answered { reference, .. } => reference,
             Self::Rejected { reason } | Self::Unsettled { reason } | Self::Unknown { reason } => reason,
             Self::NotSent(failure) => &mut failure.reason,
         };

@@ -8,6 +8,7 @@
 //! | refuses for good (5xx)                         | rejected                                   |
 //! | falls silent or breaks off in mid-conversation | unsettled; it cannot be asked              |
 
+use calls::{Secret, Template};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use lettre::message::header::ContentType;
@@ -19,8 +20,7 @@ use model::{EffectResult, Failure, Known, Withdrawal};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::secret::Secret;
-use crate::template::Template;
+use crate::template::render;
 use crate::{Outlet, Post, irrevocable};
 
 /// Through which server, from whom, to whom.
@@ -126,7 +126,7 @@ impl Email {
     }
 
     fn message(&self, post: &Post<'_>) -> Result<Message, Failure> {
-        let subject = self.subject.render(post)?;
+        let subject = render(&self.subject, post)?;
         let subject = subject.split_whitespace().collect::<Vec<_>>().join(" ");
         let mut message = Message::builder()
             .message_id(Some(self.message_id(post.key)))

@@ -15,12 +15,8 @@
 
 mod email;
 mod files;
-mod hook;
-mod http;
 mod mcp;
 mod notification;
-mod secret;
-mod slack;
 mod template;
 mod webhook;
 mod wordpress;
@@ -29,11 +25,11 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use model::{Content, EffectResult, Failure, Known, RunId, Sha256Digest, Withdrawal};
 
+pub use calls::Secret;
 pub use email::{Email, EmailConfig, Security};
 pub use files::{Files, FilesConfig};
 pub use mcp::{Mcp, McpConfig};
 pub use notification::{Target, TargetConfig};
-pub use secret::Secret;
 pub use webhook::{Webhook, WebhookConfig};
 pub use wordpress::{Status, Wordpress, WordpressConfig};
 

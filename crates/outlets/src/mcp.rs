@@ -11,33 +11,18 @@
 //! | dies or falls silent after the call              | unsettled; it cannot be asked       |
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::time::Duration;
 
+use calls::mcp::{Called, Server, Session};
+use calls::{Secret, Template};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use model::{EffectResult, Failure, Known, Withdrawal};
-use rmcp::model::{CallToolRequestParams, CallToolResult};
-use rmcp::service::{RoleClient, RunningService, ServiceError};
-use rmcp::transport::StreamableHttpClientTransport;
-use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command};
 
-use crate::secret::Secret;
-use crate::template::Template;
-use crate::{Outlet, Post, http, irrevocable};
-
-/// Bytes that a server may say over stdio in one session.
-const LONGEST_SESSION: u64 = 4 << 20;
-/// Characters of a server's words that are kept.
-const EXCERPT: usize = 300;
-/// Variables that a program is given beside its own `environment`.
-const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TMPDIR", "TZ"];
-/// Pages of a server's list of tools that are read.
-const TOOL_PAGES: usize = 20;
+use crate::template::render;
+use crate::{Outlet, Post, irrevocable};
 
 /// Which server, which tool, with what.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -67,18 +52,12 @@ pub struct McpConfig {
 /// The outlet `mcp`.
 #[derive(Debug)]
 pub struct Mcp {
-    config: McpConfig,
-    token: Option<String>,
+    server: Server,
+    tool: String,
     arguments: Vec<(String, Template)>,
-    client: reqwest::Client,
+    deduplicates: bool,
     /// How long the server may take before the call.
     greeting: Duration,
-}
-
-/// A session, and the program that it is with.
-struct Session {
-    service: RunningService<RoleClient, ()>,
-    _program: Option<Child>,
 }
 
 impl Mcp {
@@ -87,9 +66,7 @@ impl Mcp {
     /// # Errors
     /// Permanent: neither a command nor an address, or both; a template that cannot be read.
     pub fn new(config: McpConfig, timeout: Duration) -> Result<Self, Failure> {
-        if config.command.is_empty() == config.url.is_none() {
-            return Err(Failure::permanent("give either `command` or `url`"));
-        }
+        let server = Server::new(config.command, config.environment, config.url, &config.token)?;
         let arguments = config
             .arguments
             .iter()
@@ -99,8 +76,8 @@ impl Mcp {
                 Template::parse(source).map(|template| (name.clone(), template)).map_err(wrong)
             })
             .collect::<Result<_, _>>()?;
-        let token = config.token.text().map(str::to_owned);
-        Ok(Self { token, arguments, client: http::client()?, greeting: timeout / 2, config })
+        let (tool, deduplicates) = (config.tool, config.deduplicates);
+        Ok(Self { server, tool, arguments, deduplicates, greeting: timeout / 2 })
     }
 
     /// The arguments of a call. What renders to JSON other than a string is that JSON.
@@ -108,7 +85,7 @@ impl Mcp {
         self.arguments
             .iter()
             .map(|(name, template)| {
-                let text = template.render(post)?;
+                let text = render(template, post)?;
                 let value = serde_json::from_str::<Value>(&text)
                     .ok()
                     .filter(|value| value.is_array() || value.is_object());
@@ -117,84 +94,19 @@ impl Mcp {
             .collect()
     }
 
-    async fn open(&self) -> Result<Session, Failure> {
-        let unavailable =
-            |e: &dyn std::fmt::Display| Failure::unavailable(format!("no session with the server: {e}"));
-        if let Some(url) = &self.config.url {
-            let mut config = StreamableHttpClientTransportConfig::with_uri(url.as_str());
-            if let Some(token) = &self.token {
-                config = config.auth_header(token);
-            }
-            let transport = StreamableHttpClientTransport::with_client(self.client.clone(), config);
-            let service = rmcp::serve_client((), transport).await.map_err(|e| unavailable(&e))?;
-            return Ok(Session { service, _program: None });
-        }
-        let [program, arguments @ ..] = self.config.command.as_slice() else {
-            return Err(Failure::permanent("no command is configured"));
-        };
-        let mut child = Command::new(program)
-            .args(arguments)
-            // The fleet's own variables may hold secrets, and are none of the program's business.
-            .env_clear()
-            .envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
-            .envs(&self.config.environment)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|e| Failure::unavailable(format!("{program} cannot be started: {e}")))?;
-        let (Some(output), Some(input)) = (child.stdout.take(), child.stdin.take()) else {
-            return Err(Failure::unavailable(format!("{program} has no standard streams")));
-        };
-        let service = rmcp::serve_client((), (output.take(LONGEST_SESSION), input))
-            .await
-            .map_err(|e| unavailable(&e))?;
-        Ok(Session { service, _program: Some(child) })
-    }
-
-    /// Whether the server has the tool; it need not list one that it has, but then nobody can know.
-    async fn has_tool(&self, session: &Session) -> Result<bool, Failure> {
-        let mut cursor = None;
-        for _ in 0..TOOL_PAGES {
-            let request =
-                cursor.map(|cursor| rmcp::model::PaginatedRequestParams::default().with_cursor(Some(cursor)));
-            let page = session
-                .service
-                .list_tools(request)
-                .await
-                .map_err(|e| Failure::unavailable(format!("the server does not list its tools: {e}")))?;
-            if page.tools.iter().any(|tool| tool.name == self.config.tool) {
-                return Ok(true);
-            }
-            cursor = page.next_cursor;
-            if cursor.is_none() {
-                return Ok(false);
-            }
-        }
-        Ok(false)
-    }
-
-    async fn prepare(&self, post: &Post<'_>) -> Result<(Session, CallToolRequestParams), Failure> {
+    async fn prepare(&self, post: &Post<'_>) -> Result<(Session, Map<String, Value>), Failure> {
         let arguments = self.arguments(post)?;
-        let session = self.open().await?;
-        if !self.has_tool(&session).await? {
-            return Err(Failure::permanent(format!("the server has no tool `{}`", self.config.tool)));
+        let session = self.server.open().await?;
+        if !session.has_tool(&self.tool).await? {
+            return Err(Failure::permanent(format!("the server has no tool `{}`", self.tool)));
         }
-        Ok((session, CallToolRequestParams::new(self.config.tool.clone()).with_arguments(arguments)))
+        Ok((session, arguments))
     }
-}
-
-/// What a tool said, as an excerpt.
-fn said(result: &CallToolResult) -> String {
-    let texts = result.content.iter().filter_map(|block| block.as_text()).map(|text| text.text.as_str());
-    let all = texts.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
-    all.chars().filter(|c| !c.is_control()).take(EXCERPT).collect()
 }
 
 impl Outlet for Mcp {
     fn deduplicates(&self) -> bool {
-        self.config.deduplicates
+        self.deduplicates
     }
 
     fn deliver<'a>(&'a self, post: &'a Post<'a>) -> BoxFuture<'a, EffectResult> {
@@ -203,29 +115,23 @@ impl Outlet for Mcp {
             let prepared = tokio::time::timeout(self.greeting, self.prepare(post)).await;
             let silent =
                 || Failure::unavailable(format!("the server did not answer within {:?}", self.greeting));
-            let (session, call) = match prepared.unwrap_or_else(|_| Err(silent())) {
+            let (session, arguments) = match prepared.unwrap_or_else(|_| Err(silent())) {
                 Ok(prepared) => prepared,
                 Err(failure) => return EffectResult::NotSent(failure),
             };
-            match session.service.peer().call_tool(call).await {
-                Ok(result) if result.is_error == Some(true) => {
-                    EffectResult::Rejected { reason: format!("the tool failed: {}", said(&result)) }
+            match session.call(&self.tool, arguments).await {
+                Called::Answered(answer) => {
+                    EffectResult::Confirmed { reference: format!("{}: {}", self.tool, answer.excerpt()) }
                 }
-                Ok(result) => {
-                    EffectResult::Confirmed { reference: format!("{}: {}", self.config.tool, said(&result)) }
-                }
-                Err(ServiceError::McpError(error)) => {
-                    let reason: String = error.to_string().chars().take(EXCERPT).collect();
-                    EffectResult::Rejected { reason }
-                }
-                Err(error) => EffectResult::Unsettled { reason: error.to_string() },
+                Called::Refused(reason) => EffectResult::Rejected { reason },
+                Called::Broken(reason) => EffectResult::Unsettled { reason },
             }
         }
         .boxed()
     }
 
     fn ask<'a>(&'a self, _key: &'a str) -> BoxFuture<'a, Result<Known, Failure>> {
-        let known = if self.config.deduplicates { Known::Repeatable } else { Known::CannotTell };
+        let known = if self.deduplicates { Known::Repeatable } else { Known::CannotTell };
         async { Ok(known) }.boxed()
     }
 
@@ -235,7 +141,7 @@ impl Outlet for Mcp {
 
     fn preview(&self, post: &Post<'_>) -> Value {
         match self.arguments(post) {
-            Ok(arguments) => json!({ "tool": self.config.tool, "arguments": arguments }),
+            Ok(arguments) => json!({ "tool": self.tool, "arguments": arguments }),
             Err(failure) => json!({ "error": failure.reason }),
         }
     }

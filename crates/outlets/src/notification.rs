@@ -8,14 +8,10 @@
 
 use std::time::Duration;
 
+use calls::{Hook, Secret, Template, http, slack};
 use model::Failure;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
-
-use crate::hook::Hook;
-use crate::secret::Secret;
-use crate::template::Template;
-use crate::{http, slack};
 
 /// Where notifications go, and how.
 #[derive(Debug, Clone)]

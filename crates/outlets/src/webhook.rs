@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use calls::{Hook, Secret, Template, http};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use model::{EffectResult, Failure, Known, Withdrawal};
@@ -12,10 +13,8 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::hook::Hook;
-use crate::secret::Secret;
-use crate::template::{Template, fields};
-use crate::{Outlet, Post, http, irrevocable};
+use crate::template::{fields, render};
+use crate::{Outlet, Post, irrevocable};
 
 /// Where and how to call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -81,7 +80,7 @@ impl Webhook {
 
     fn body(&self, post: &Post<'_>) -> Result<String, Failure> {
         match &self.template {
-            Some(template) => template.render(post),
+            Some(template) => render(template, post),
             None => {
                 Ok(json!({ "type": "post.published", "timestamp": post.published_at, "data": fields(post) })
                     .to_string())

@@ -5,6 +5,7 @@
 
 mod terms;
 
+use calls::{Secret, http};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use model::{EffectResult, Failure, Known, RetryClass, Withdrawal};
@@ -12,8 +13,7 @@ use reqwest::{Method, RequestBuilder, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::secret::Secret;
-use crate::{Outlet, Post, http};
+use crate::{Outlet, Post};
 use terms::Terms;
 
 /// Which site, as whom, and how.

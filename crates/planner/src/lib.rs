@@ -6,7 +6,9 @@
 mod clock;
 pub mod config;
 mod error;
+mod expiry;
 mod intents;
+mod migrate;
 pub mod notify;
 mod reconcile;
 mod relay;
@@ -38,7 +40,8 @@ pub async fn run(process: Process) -> Result<(), Fault> {
     let polled = sources::check(&config.sources)?;
     let checked = triggers::check(&config)?;
     let receivers = notify::check(&notifications)?;
-    intents::register(&process.record, &config).await?;
+    intents::register(&process.record, &config, &fleet::Declared::of(&process)).await?;
+    notify::register(&process.record, &receivers).await?;
     triggers::register(&process, checked).await?;
     let fleet_id = process.record.fleet_id().await?.to_string();
     let relay = config.relay.clone();
@@ -48,6 +51,8 @@ pub async fn run(process: Process) -> Result<(), Fault> {
     tasks.spawn(triggers::run(process.clone(), fleet_id, relay.length));
     tasks.spawn(notify::run(process.clone(), notifications, receivers));
     tasks.spawn(resume::run(process.clone()));
+    tasks.spawn(migrate::run(process.clone()));
+    tasks.spawn(expiry::run(process.clone()));
     tasks.spawn(reconcile::run(process, config));
     while let Some(ended) = tasks.join_next().await {
         // One that lacks a part of its work is better replaced.

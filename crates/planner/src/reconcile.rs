@@ -4,11 +4,12 @@
 //! read is postponed, five times at most, since stale entries can mask a missing job. The record is read before the
 //! stream, so a job that moves meanwhile is found where it went, or its re-added copy is behind and deleted unseen.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use fleet::{Process, Workflows};
+use fleet::{Process, Replayer, Workflows};
 use model::{Job, JobKey, RunId};
+use rails::Workflow;
 use record::{Lease, NewDeadLetter};
 use streams::PageEntry;
 use tokio::time::Instant;
@@ -28,6 +29,7 @@ type Place = (String, u16);
 pub(crate) async fn run(process: Process, config: Section) {
     let mut reconciler = Reconciler {
         workflows: Workflows::new(process.record.clone()),
+        replayer: Replayer::of(&process),
         lease: Lease { name: "reconciler", holder: process.consumer.clone() },
         after: config.reconcile_after,
         high_water: process.settings.shared.worker.high_water,
@@ -54,6 +56,7 @@ pub(crate) async fn run(process: Process, config: Section) {
 struct Reconciler {
     process: Process,
     workflows: Workflows,
+    replayer: Replayer,
     lease: Lease,
     after: Duration,
     high_water: u64,
@@ -86,7 +89,9 @@ impl Reconciler {
                 "publications whose sender is gone are unknown: a person must settle them"
             );
         }
-        for (place, expected) in self.expected().await? {
+        let (places, forks) = self.expected().await?;
+        self.open_forks(&forks).await?;
+        for (place, expected) in places {
             if expected.overdue > 0 && self.is_suspicious(&place, &expected).await? {
                 self.restore(&place, &expected).await?;
             }
@@ -109,17 +114,54 @@ impl Reconciler {
         Ok(())
     }
 
-    async fn expected(&self) -> Result<HashMap<Place, Expected>, RoundError> {
+    /// Opens the branches of runs that begin with a fork: no job does it.
+    async fn open_forks(&self, forks: &[(String, String)]) -> Result<(), RoundError> {
+        if forks.is_empty() {
+            return Ok(());
+        }
+        let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
+        for run in self.process.record.unopened_forks(forks, limit).await? {
+            if let Err(fault) = self.replayer.begin(run).await {
+                tracing::warn!(%run, error = fault.message, "the branches of a run could not be opened; tried again");
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins the clocks of runs that no worker has taken yet within the time that they have.
+    async fn begin_clocks(&self, workflow: &Workflow) -> Result<(), RoundError> {
+        let Some(bound) = workflow.first_bound() else { return Ok(()) };
+        let record = &self.process.record;
+        let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
+        for run in record.unclocked_runs(workflow.version(), workflow.first_step(), bound, limit).await? {
+            let Some(mut run) = record.load_one(run, &[]).await? else { continue };
+            fleet::remember(record, &mut run, workflow).await?;
+            record.begin_manifest(&run).await?;
+        }
+        Ok(())
+    }
+
+    /// What should be in the streams, and the forks that runs stand at, each by version and step.
+    async fn expected(&self) -> Result<(HashMap<Place, Expected>, Vec<(String, String)>), RoundError> {
         let mut places: HashMap<Place, Expected> = HashMap::new();
+        let mut forks = Vec::new();
+        let mut clocked = BTreeSet::new();
         for count in self.process.record.running_counts(self.after).await? {
             let workflow = self.workflows.get(&count.pipeline_version).await?;
-            let Some(step) = workflow.step(&count.step) else { continue };
+            if workflow.first_step() == count.step && clocked.insert(count.pipeline_version.clone()) {
+                self.begin_clocks(&workflow).await?;
+            }
+            let Some(step) = workflow.step(&count.step) else {
+                // A run that stands at a fork has no job of its own: its branches have.
+                forks.push((count.pipeline_version, count.step));
+                continue;
+            };
             let expected = places.entry((step.worker.to_string(), count.partition)).or_default();
             expected.running += count.count;
             expected.overdue += count.overdue;
             expected.steps.push((count.pipeline_version, count.step));
         }
-        Ok(places)
+        Ok((places, forks))
     }
 
     /// Whether the counts differ, or have been equal for so long that they are no longer believed.
@@ -141,7 +183,8 @@ impl Reconciler {
         let (process, streams) = (&self.process, &self.process.streams);
         let mut room = self.high_water.saturating_sub(streams.survey(&place.0, place.1).await?.stream);
         let mut added = 0;
-        let runs: Vec<RunId> = missing.iter().map(|key| key.run).collect();
+        let runs: BTreeSet<RunId> = missing.iter().map(|key| key.run).collect();
+        let runs: Vec<RunId> = runs.into_iter().collect();
         'all: for page in runs.chunks(PAGE) {
             // A run that moved on meanwhile has its job elsewhere.
             let outstanding = process.record.present_jobs(page).await?;
@@ -170,7 +213,7 @@ impl Reconciler {
         loop {
             let page = record.overdue_jobs(self.after, place.1, &expected.steps, cursor, limit).await?;
             let Some(last) = page.last() else { return Ok(found) };
-            cursor = Some(last.run);
+            cursor = Some((*last).into());
             found.extend(page);
         }
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use fleet::{Process, Workflows};
 use model::EntryFields;
+use rails::Workflow;
+use record::{BranchKey, OutstandingRun};
 use streams::{Delivery, HITL_RESOLUTION, PlannerStream};
 use uuid::Uuid;
 
@@ -57,13 +59,31 @@ async fn wake(
     let Some(escalation) = decided(&delivery.fields) else {
         return bury(process, stream, delivery, "it names no escalation").await;
     };
-    let Some(run) = process.record.resolved_run(escalation).await? else {
+    let Some(decided) = process.record.resolved(escalation).await? else {
         return bury(process, stream, delivery, "it names an escalation that nobody resolved").await;
     };
-    if let Some(outstanding) = process.record.present_job(run).await? {
-        let workflow = workflows.get(&outstanding.pipeline_version).await?;
-        fleet::add_job(&process.streams, &workflow, &outstanding).await?;
-        tracing::info!(run_id = %run, step = outstanding.job.step, "resumed after a decision");
+    let present = process.record.present_jobs(&[decided.run]).await?;
+    let Some(first) = present.first() else { return Ok(()) };
+    let workflow = workflows.get(&first.pipeline_version).await?;
+    for job in set_going_by(decided, &workflow, &present) {
+        fleet::add_job(&process.streams, &workflow, job).await?;
+        tracing::info!(run_id = %decided.run, branch = job.job.key.branch, step = job.job.step, "resumed after a decision");
     }
     Ok(())
+}
+
+/// Of the present jobs of a run those that a decision on one of its branches set going: its own; where the decision ended the
+/// branch, the run's; where the run went on to a fork, those of its branches.
+fn set_going_by<'j>(
+    decided: BranchKey,
+    workflow: &Workflow,
+    present: &'j [OutstandingRun],
+) -> Vec<&'j OutstandingRun> {
+    let at_worker = |job: &&OutstandingRun| workflow.step(&job.job.step).is_some();
+    let of = |branch: i32| present.iter().find(|job| job.job.key.branch == branch).filter(at_worker);
+    match of(decided.branch).or_else(|| of(0)) {
+        Some(job) => vec![job],
+        None if decided.branch == 0 => present.iter().filter(at_worker).collect(),
+        None => vec![],
+    }
 }

@@ -9,6 +9,6 @@ pub(crate) struct PublisherError(#[from] pub(crate) Failure);
 
 impl From<PublisherError> for Failure {
     fn from(error: PublisherError) -> Self {
-        Self { class: error.0.class, reason: error.to_string() }
+        Self { reason: error.to_string(), ..error.0 }
     }
 }

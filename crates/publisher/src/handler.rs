@@ -40,7 +40,8 @@ impl Publisher {
             name: "post".to_owned(),
             timeout: open.timeout,
             deduplicates: open.outlet.deduplicates(),
-            dry_run: self.dry_run,
+            dry_run: self.dry_run || job.dry_run,
+            answers: false,
         };
         if effect.dry_run {
             let key = content.sha256.to_hex();

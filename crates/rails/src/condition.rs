@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cel::common::ast::{EntryExpr, Expr, IdedExpr};
+use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 use cel::{Context, Program};
 use serde_json::Value;
 
@@ -17,6 +17,8 @@ pub(crate) struct Condition {
     program: Program,
     roots: BTreeSet<String>,
     fields: BTreeSet<(String, String)>,
+    tested: BTreeSet<(String, String)>,
+    paths: BTreeSet<Vec<String>>,
 }
 
 /// What a condition says.
@@ -36,7 +38,14 @@ impl Condition {
         found.walk(program.expression(), &BTreeSet::new());
         match found.unknown.pop() {
             Some(function) => Err(format!("`{source}` calls the unknown function `{function}`")),
-            None => Ok(Self { source: source.to_owned(), program, roots: found.roots, fields: found.fields }),
+            None => Ok(Self {
+                source: source.to_owned(),
+                program,
+                roots: found.roots,
+                fields: found.fields,
+                tested: found.tested,
+                paths: found.paths,
+            }),
         }
     }
 
@@ -52,6 +61,11 @@ impl Condition {
     /// The fields it reads directly of variables, such as (`judge`, `confidence`).
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         self.fields.iter().map(|(root, field)| (root.as_str(), field.as_str()))
+    }
+
+    /// The paths it reads, each as long as it is written: `board.a["b"][0]` is `board`, `a`, `b`, `0`.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &[String]> {
+        self.paths.iter().map(Vec::as_slice)
     }
 
     /// Evaluates it. Anything but a plain yes or no is an error: a missing field, a type that does not compare, a NaN.
@@ -80,9 +94,12 @@ impl Condition {
         self.program.execute(&context).map_err(|e| e.to_string())
     }
 
-    /// A field that is read and is not there. (`null` counts as there: it is what "none" looks like.)
+    /// A field that is read and is not there, unless the expression asks for it by `has`. (`null` counts as there: it is
+    /// what "none" looks like.)
     fn absent(&self, variables: &BTreeMap<&str, &Value>) -> Option<(&str, &str)> {
-        self.fields().find(|(root, field)| match variables.get(root) {
+        let required = self.fields.difference(&self.tested);
+        let mut required = required.map(|(root, field)| (root.as_str(), field.as_str()));
+        required.find(|(root, field)| match variables.get(root) {
             Some(Value::Object(map)) => !map.contains_key(*field),
             _ => true,
         })
@@ -98,16 +115,47 @@ impl Condition {
     }
 }
 
+/// What an expression selects from a variable, where it does nothing but select.
+fn path(expr: &IdedExpr) -> Option<Vec<String>> {
+    let (inner, segment) = match &expr.expr {
+        Expr::Ident(name) => return Some(vec![name.clone()]),
+        Expr::Select(select) => (&*select.operand, select.field.clone()),
+        Expr::Call(call) if call.func_name == operators::INDEX && call.args.len() == 2 => {
+            let segment = match &call.args[1].expr {
+                Expr::Literal(LiteralValue::String(key)) => key.inner().to_owned(),
+                Expr::Literal(LiteralValue::Int(index)) => index.inner().to_string(),
+                _ => return None,
+            };
+            (&call.args[0], segment)
+        }
+        _ => return None,
+    };
+    let mut found = path(inner)?;
+    found.push(segment);
+    Some(found)
+}
+
 #[derive(Default)]
 struct References {
     roots: BTreeSet<String>,
     fields: BTreeSet<(String, String)>,
+    tested: BTreeSet<(String, String)>,
+    paths: BTreeSet<Vec<String>>,
     unknown: Vec<String>,
 }
 
 impl References {
     /// Walks an expression; `bound` are the variables that macros bind.
     fn walk(&mut self, expr: &IdedExpr, bound: &BTreeSet<String>) {
+        if let Some(path) = path(expr).filter(|path| !bound.contains(&path[0]) && !path[0].starts_with('@')) {
+            self.paths.insert(path);
+        }
+        self.visit(expr, bound);
+    }
+
+    /// As [`Self::walk`], of what is part of a longer path.
+    fn visit(&mut self, expr: &IdedExpr, bound: &BTreeSet<String>) {
+        let selects = path(expr).is_some();
         match &expr.expr {
             Expr::Unspecified | Expr::Literal(_) => {}
             Expr::Ident(name) => {
@@ -118,11 +166,11 @@ impl References {
             Expr::Select(select) => {
                 if let Expr::Ident(root) = &select.operand.expr
                     && !bound.contains(root)
-                    && !select.test
                 {
-                    self.fields.insert((root.clone(), select.field.clone()));
+                    let found = if select.test { &mut self.tested } else { &mut self.fields };
+                    found.insert((root.clone(), select.field.clone()));
                 }
-                self.walk(&select.operand, bound);
+                if selects { self.visit(&select.operand, bound) } else { self.walk(&select.operand, bound) }
             }
             Expr::Call(call) => {
                 let name = call.func_name.as_str();
@@ -130,7 +178,9 @@ impl References {
                     self.unknown.push(name.to_owned());
                 }
                 call.target.iter().for_each(|target| self.walk(target, bound));
-                call.args.iter().for_each(|arg| self.walk(arg, bound));
+                for (number, arg) in call.args.iter().enumerate() {
+                    if selects && number == 0 { self.visit(arg, bound) } else { self.walk(arg, bound) }
+                }
             }
             Expr::List(list) => list.elements.iter().for_each(|item| self.walk(item, bound)),
             Expr::Map(map) => map.entries.iter().for_each(|entry| self.walk_entry(&entry.expr, bound)),

@@ -1,16 +1,20 @@
 //! Decisions of people, on runs that wait for them.
 
+use std::collections::BTreeMap;
+
 use model::{Content, Lifecycle, RunState};
 
 use crate::policy::{Policy, Violation};
-use crate::transition::{Approval, Basis, Impossible, Standing, Transition, follow};
+use crate::transition::{Approval, BUDGET_OVERRUN, Basis, Impossible, Standing, Transition, follow};
 use crate::workflow::{Step, Workflow};
-use crate::{Facts, PUBLICATION_UNKNOWN, Signal, advance};
+use crate::{Budget, Facts, PUBLICATION_UNKNOWN, Signal, advance};
+
+mod manifest;
 
 /// What a person decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Go on with the content as it is.
+    /// Go on with the content as it is. Where a budget is used up: go on with as much again.
     Approve,
     /// End the run.
     Reject,
@@ -20,6 +24,41 @@ pub enum Decision {
     SendBack(String),
     /// Go on although the content violates policy.
     Override,
+    /// Where a budget is used up: go on with this much more.
+    TopUp {
+        /// What may be spent beyond the budgets, of the run and of the step.
+        more: Budget,
+        /// Whether cheaper models are to be taken from now on.
+        cheaper: bool,
+    },
+    /// Where a budget is used up: go on with cheaper models, and with this much more, or as much again.
+    Cheaper {
+        /// What may be spent beyond the budgets that are used up.
+        more: Option<Budget>,
+    },
+    /// Where a budget is used up: end the run.
+    Stop,
+    /// Where a budget is used up: go on without the step, with its fallback where it has one.
+    Finish,
+}
+
+/// What is decided about.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The escalation's.
+    pub issue_type: &'a str,
+    /// What the run would publish now.
+    pub content: Option<&'a Content>,
+    /// What content may be published.
+    pub policy: &'a Policy,
+    /// The event's source.
+    pub source: &'a str,
+    /// The condition or gate that raised it.
+    pub rule: Option<&'a str>,
+    /// Who decides.
+    pub by: &'a str,
+    /// What the record knows: the run's memory, and what gates look at, where its workflow keeps a manifest.
+    pub facts: &'a Facts,
 }
 
 /// Why a decision cannot be carried out. Permanent; nothing was changed.
@@ -43,6 +82,30 @@ pub enum Refusal {
     /// What is asked is whether a post went out.
     #[error("this is answered by settling the publication: delivered, resend or abandon")]
     SettlePublication,
+    /// What is asked is whether more may be spent.
+    #[error(
+        "a budget is used up: it is topped up, or the run finishes with what is there, is sent back, or ends"
+    )]
+    Budget,
+    /// What would go out is no content.
+    #[error(
+        "what is approved here is a call: it is approved as it is, sent back or refused, and cannot be edited"
+    )]
+    NoEdit,
+    /// Nothing is asked about a budget.
+    #[error("no budget is used up")]
+    NoBudget,
+    /// A gate does not open.
+    #[error("the gate `{gate}` stays shut: {todo}")]
+    Shut {
+        /// The gate.
+        gate: String,
+        /// What can be done.
+        todo: String,
+    },
+    /// The rails cannot route it.
+    #[error(transparent)]
+    Impossible(#[from] Impossible),
 }
 
 /// A person's answer to "did it go out?".
@@ -56,42 +119,40 @@ pub enum Settled {
     Abandon,
 }
 
-/// Where a waiting run goes after a person's decision. `content` is what the run would publish now.
+/// Where a run, or one of its branches, goes after a person's decision. One that waits is decided about, and one that is
+/// parked over a budget. An approval is of the content that [`Asked::content`] has, or of the edited one.
 ///
 /// # Errors
 /// [`Refusal`].
 pub fn decide(
     workflow: &Workflow,
     at: &Standing<'_>,
-    issue_type: &str,
+    asked: &Asked<'_>,
     decision: &Decision,
-    content: Option<&Content>,
-    policy: &Policy,
-    source: &str,
 ) -> Result<Transition, Refusal> {
-    if at.state != RunState::Waiting {
+    let parked = at.state == RunState::Parked && asked.issue_type == BUDGET_OVERRUN;
+    if at.state != RunState::Waiting && !parked {
         return Err(Refusal::NotWaiting);
     }
-    if issue_type == PUBLICATION_UNKNOWN {
+    if asked.issue_type == PUBLICATION_UNKNOWN {
         return Err(Refusal::SettlePublication);
     }
+    if workflow.keeps_manifest() {
+        return manifest::decide(workflow, at, asked, decision);
+    }
     let step = workflow.step(at.step).ok_or_else(|| Refusal::UnknownStep(at.step.to_owned()))?;
-    let lawful = |content: &Content| match policy.evaluate(content, source) {
-        violations if violations.is_empty() => Ok(()),
-        violations => Err(Refusal::Violates(violations)),
-    };
     match decision {
         Decision::Approve => {
-            lawful(content.ok_or(Refusal::NoContent)?)?;
-            Ok(approved(workflow, step, at, Basis::Person, issue_type))
+            lawful(asked, asked.content.ok_or(Refusal::NoContent)?)?;
+            Ok(approved(workflow, step, at, Basis::Person, asked.issue_type))
         }
         Decision::Edit(edited) => {
-            lawful(edited)?;
-            Ok(approved(workflow, step, at, Basis::Person, issue_type))
+            lawful(asked, edited)?;
+            Ok(approved(workflow, step, at, Basis::Person, asked.issue_type))
         }
         Decision::Override => {
-            content.ok_or(Refusal::NoContent)?;
-            Ok(approved(workflow, step, at, Basis::Override, issue_type))
+            asked.content.ok_or(Refusal::NoContent)?;
+            Ok(approved(workflow, step, at, Basis::Override, asked.issue_type))
         }
         Decision::Reject => Ok(Transition::stay(at, RunState::Rejected, "rejected by a person")),
         Decision::SendBack(id) => {
@@ -106,6 +167,16 @@ pub fn decide(
                 ..Transition::stay(at, RunState::Running, format!("sent back to {id} by a person"))
             })
         }
+        Decision::TopUp { .. } | Decision::Cheaper { .. } | Decision::Finish | Decision::Stop => {
+            Err(Refusal::NoBudget)
+        }
+    }
+}
+
+fn lawful(asked: &Asked<'_>, content: &Content) -> Result<(), Refusal> {
+    match asked.policy.evaluate(content, asked.source) {
+        violations if violations.is_empty() => Ok(()),
+        violations => Err(Refusal::Violates(violations)),
     }
 }
 
@@ -116,101 +187,47 @@ fn approved(
     basis: Basis,
     issue_type: &str,
 ) -> Transition {
-    let words = if basis == Basis::Override { "overridden" } else { "approved" };
     Transition {
         lifecycle: Lifecycle::Approved,
         approval: Some(Approval { basis, rule: issue_type.to_owned() }),
-        reason: format!("{words} by a person"),
+        reason: format!("{} by a person", words(basis)),
         ..follow(workflow, step, at, &step.on_success)
     }
+}
+
+fn words(basis: Basis) -> &'static str {
+    if basis == Basis::Override { "overridden" } else { "approved" }
 }
 
 /// Where a run goes after a person answered whether its post went out.
 ///
 /// # Errors
-/// [`Impossible`] where nobody was asked.
-pub fn settled(workflow: &Workflow, at: &Standing<'_>, answer: Settled) -> Result<Transition, Impossible> {
+/// [`Impossible`] where nobody was asked, or the memory that the workflow needs is missing.
+pub fn settled(
+    workflow: &Workflow,
+    at: &Standing<'_>,
+    answer: Settled,
+    facts: &Facts,
+) -> Result<Transition, Impossible> {
     if at.state != RunState::Waiting {
         return Err(Impossible(format!("the run is {}, nobody was asked", at.state)));
     }
-    match answer {
-        Settled::Delivered => {
-            let sending = Standing { state: RunState::Running, ..*at };
-            let signal = Signal::EffectConfirmed { reference: "delivered, a person says" };
-            advance(workflow, &sending, &signal, &std::collections::BTreeMap::new(), &Facts::default())
-        }
-        Settled::Resend => Ok(Transition::stay(at, RunState::Running, "sent again by a person's order")),
-        Settled::Abandon => {
-            Ok(Transition::stay(at, RunState::Rejected, "the publication was given up by a person"))
-        }
+    if answer == Settled::Delivered {
+        let sending = Standing { state: RunState::Running, ..*at };
+        let signal = Signal::EffectConfirmed { reference: "delivered, a person says" };
+        return advance(workflow, &sending, &signal, &BTreeMap::new(), facts);
     }
+    let transition = match answer {
+        Settled::Resend => Transition::stay(at, RunState::Running, "sent again by a person's order"),
+        _ => Transition::stay(at, RunState::Rejected, "the publication was given up by a person"),
+    };
+    if !workflow.keeps_manifest() {
+        return Ok(transition);
+    }
+    let attempt = transition.attempt;
+    let transition = manifest::settled(workflow, at, facts, transition)?;
+    Ok(Transition { attempt, ..transition })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use model::RunId;
-
-    use super::*;
-    use crate::{Catalog, builtin_trend};
-
-    fn content(body: &str) -> Content {
-        Content {
-            title: "t".to_owned(),
-            summary: String::new(),
-            body: body.to_owned(),
-            url: None,
-            language: "en".to_owned(),
-            tags: vec![],
-        }
-    }
-
-    fn decided(state: RunState, issue: &str, decision: &Decision, body: &str) -> Result<Transition, Refusal> {
-        let catalog = Catalog { workers: &["etl", "embedding", "judge", "publisher"] };
-        let workflow = Workflow::register(builtin_trend(), &BTreeMap::new(), &catalog).unwrap();
-        let policy = Policy::parse("forbidden_terms: [bad]\n").unwrap();
-        let at = Standing {
-            run: RunId(uuid::Uuid::nil()),
-            state,
-            lifecycle: Lifecycle::Qa,
-            step: "judge",
-            attempt: 0,
-            content: None,
-        };
-        decide(&workflow, &at, issue, decision, Some(&content(body)), &policy, "s")
-    }
-
-    #[test]
-    fn approvals_by_people_are_bound_by_policy_and_overrides_are_not() {
-        let waiting =
-            |decision: &Decision, body: &str| decided(RunState::Waiting, "toxicity", decision, body);
-        let good = waiting(&Decision::Approve, "good").unwrap();
-        assert_eq!((good.step.as_str(), good.approval.unwrap().basis), ("publish", Basis::Person));
-        assert!(matches!(waiting(&Decision::Approve, "bad"), Err(Refusal::Violates(_))));
-        assert_eq!(waiting(&Decision::Override, "bad").unwrap().approval.unwrap().basis, Basis::Override);
-        assert!(matches!(
-            waiting(&Decision::Edit(Box::new(content("bad"))), "good"),
-            Err(Refusal::Violates(_))
-        ));
-        assert!(waiting(&Decision::Edit(Box::new(content("fine"))), "bad").unwrap().approval.is_some());
-        assert_eq!(waiting(&Decision::Reject, "bad").unwrap().state, RunState::Rejected);
-    }
-
-    #[test]
-    fn sending_back_forgets_the_quality_reached_and_unknown_steps_and_ended_runs_are_refused() {
-        let back =
-            decided(RunState::Waiting, "toxicity", &Decision::SendBack("etl".to_owned()), "x").unwrap();
-        assert_eq!((back.step.as_str(), back.lifecycle, back.approval), ("etl", Lifecycle::Draft, None));
-        let lost = Decision::SendBack("moon".to_owned());
-        assert!(matches!(decided(RunState::Waiting, "toxicity", &lost, "x"), Err(Refusal::UnknownStep(_))));
-        assert_eq!(
-            decided(RunState::Cancelled, "toxicity", &Decision::Approve, "x"),
-            Err(Refusal::NotWaiting)
-        );
-        assert_eq!(
-            decided(RunState::Waiting, PUBLICATION_UNKNOWN, &Decision::Approve, "x"),
-            Err(Refusal::SettlePublication)
-        );
-    }
-}
+mod tests;

@@ -1,10 +1,11 @@
 //! The policy: what must never be published, whatever anyone measured. A pure function of content and source.
 
 use model::{Content, Sha256Digest, sha256};
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::glob_matches;
+use crate::terms::{Text, pattern, term};
 
 /// A policy that cannot be used. Permanent: a person must change the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,29 +63,19 @@ impl Policy {
                 serde_saphyr::from_str(yaml)
                     .map_err(|e| PolicyError(format!("the policy cannot be read: {e}")))?
             };
-        let compiled =
-            |name: &str, pattern: &str| {
-                RegexBuilder::new(pattern).case_insensitive(true).size_limit(1 << 20).build().map_err(|e| {
-                    PolicyError(format!("the pattern of `{name}` is no regular expression: {e}"))
-                })
-            };
         let terms = document
             .forbidden_terms
             .iter()
-            .map(|term| {
-                let words: Vec<String> = fold(term).split_whitespace().map(regex::escape).collect();
-                if words.is_empty() {
-                    return Err(PolicyError("a forbidden term is empty".to_owned()));
-                }
-                let pattern =
-                    format!(r"(?:^|[^\p{{L}}\p{{N}}])(?:{})(?:$|[^\p{{L}}\p{{N}}])", words.join(r"\s+"));
-                Ok((term.clone(), compiled(term, &pattern)?))
-            })
+            .map(|words| Ok((words.clone(), term(words).map_err(PolicyError)?)))
             .collect::<Result<_, _>>()?;
         let claims = document
             .claims
             .iter()
-            .map(|claim| Ok((claim.name.clone(), compiled(&claim.name, &claim.pattern)?)))
+            .map(|claim| {
+                let compiled = pattern(&claim.pattern)
+                    .map_err(|e| PolicyError(format!("the pattern of `{}` {e}", claim.name)))?;
+                Ok((claim.name.clone(), compiled))
+            })
             .collect::<Result<_, PolicyError>>()?;
         Ok(Self {
             text: yaml.to_owned(),
@@ -115,25 +106,15 @@ impl Policy {
         let mut add = |rule: String, detail: &str| {
             found.push(Violation { rule, detail: detail.trim().chars().take(120).collect() });
         };
-        // A claim may run over the end of a paragraph, and `.` matches no line break.
-        let body = content.body.replace('\n', " ");
-        let raw = [
-            content.title.as_str(),
-            &content.summary,
-            &body,
-            content.url.as_deref().unwrap_or_default(),
-            &content.tags.join("\n"),
-        ]
-        .join("\n");
-        let folded = fold(&raw);
+        let text = Text::of(content);
         for (term, pattern) in &self.terms {
-            if let Some(hit) = pattern.find(&folded) {
-                add(format!("forbidden_term:{term}"), hit.as_str());
+            if let Some(hit) = text.term(pattern) {
+                add(format!("forbidden_term:{term}"), hit);
             }
         }
         for (name, pattern) in &self.claims {
-            if let Some(hit) = pattern.find(&raw).or_else(|| pattern.find(&folded)) {
-                add(format!("claim:{name}"), hit.as_str());
+            if let Some(hit) = text.claim(pattern) {
+                add(format!("claim:{name}"), hit);
             }
         }
         if let Some(pattern) = self.sources.iter().find(|pattern| glob_matches(pattern, source)) {
@@ -147,20 +128,6 @@ impl Policy {
         }
         found
     }
-}
-
-/// Lower case, without accents and invisible characters, compatibility forms unified (NFKD): so that spelling a word
-/// with other glyphs of the same letters does not hide it. Look-alike letters of other scripts are not seen.
-fn fold(text: &str) -> String {
-    use unicode_normalization::UnicodeNormalization;
-    use unicode_normalization::char::is_combining_mark;
-    text.nfkd()
-        .filter(|c| {
-            !is_combining_mark(*c)
-                && !matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
-        })
-        .flat_map(char::to_lowercase)
-        .collect()
 }
 
 #[cfg(test)]

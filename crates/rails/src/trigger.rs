@@ -26,6 +26,19 @@ pub enum Overlap {
     Suppress,
 }
 
+/// What becomes of times of a schedule that passed while no planner ran.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CatchUp {
+    /// Nothing: the first of them is stored as suppressed, with the reason.
+    None,
+    /// The first of them fires, for all.
+    #[default]
+    Once,
+    /// Each fires, the oldest first.
+    All,
+}
+
 /// When a firing of a trigger becomes a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FiringRule {

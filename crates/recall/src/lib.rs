@@ -1,9 +1,11 @@
 //! The index of what was embedded: which embedder, which store, and how it keeps up with the record.
 //!
-//! The embedder and the gateway each hold one: the first to find what a new trend repeats, the second to answer recall.
+//! The embedder and the gateway each hold one, and an agent whose orchestrator recalls: the first to find what a new trend
+//! repeats, the others to answer recall.
 //! The embedded store is a window in each of them, which follows the record; a Weaviate server is shared, and what is
 //! embedded is in it already.
 
+mod answer;
 pub mod config;
 mod feed;
 
@@ -15,6 +17,7 @@ use vectors::{Class, Embedded, Embedder, VectorStore, WindowConfig};
 
 use config::Section;
 
+pub use answer::{RecallError, Recalled, answer};
 pub use feed::entry;
 
 /// An embedder and what it embedded, as far as the store reaches.

@@ -93,6 +93,7 @@ impl Admission {
             gates: &[],
             trace_id: trace_id(new.traceparent.as_deref()),
             planner_intent: &new.intent.purpose,
+            beyond: None,
         }
         .link(genesis(run, 0))?;
         let request_id = new.event.request_id.clone().unwrap_or_else(|| run.to_string());

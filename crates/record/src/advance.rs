@@ -1,20 +1,27 @@
 //! The commit: a group of runs advances, each by one compare-and-set, in one statement or one transaction.
 
+use std::borrow::{Borrow, Cow};
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use model::{
-    Actor, Claims, EmbeddingRecord, EnrichedTrend, RunId, Sha256Digest, StoredContent, enriched_trend_id,
-    sha256,
+    Actor, Claims, EmbeddingRecord, EnrichedTrend, RunId, Sha256Digest, StoredContent, Usage,
+    enriched_trend_id, sha256,
 };
-use rails::{Facts, Transition};
+use rails::{Facts, Patched, Transition};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use crate::micros::micros;
-use crate::provenance::{ProvenanceEntry, trace_id};
-use crate::{Admission, Error, Handling, LoadedRun, Record, admission, claims, extras};
+use crate::provenance::{BeyondEntry, ProvenanceEntry, RefusedPatch, trace_id};
+use crate::surroundings::Surroundings;
+use crate::{
+    Admission, Error, Handling, LoadedRun, OutstandingRun, Record, admission, beyond, claims, extras,
+    manifests,
+};
 
 /// One run that wants to advance, before its route is known.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Item {
     /// The run as it was loaded, or as it will be once admitted.
     pub run: LoadedRun,
@@ -22,9 +29,17 @@ pub struct Item {
     pub admission: Option<Admission>,
     /// Questions to the record that the route depends on.
     pub claims: Claims,
+    /// What the try spent.
+    pub usage: Usage,
 }
 
 impl Item {
+    /// A run that nothing else is known of.
+    #[must_use]
+    pub fn of(run: LoadedRun) -> Self {
+        Self { run, admission: None, claims: Claims::default(), usage: Usage::default() }
+    }
+
     pub(crate) fn fingerprint_key(&self) -> Option<(String, Vec<u8>)> {
         self.claims.fingerprint.map(|print| (self.run.tenant.clone(), print.0.to_vec()))
     }
@@ -39,6 +54,28 @@ pub struct Routed {
     pub delay: std::time::Duration,
     /// What is written with it.
     pub advance: Advance,
+}
+
+impl Routed {
+    /// The new content: what the blackboard makes it, or else what the worker reports.
+    #[must_use]
+    pub fn content(&self) -> Option<&StoredContent> {
+        let beyond = self.transition.beyond.as_deref().and_then(|beyond| beyond.content.as_ref());
+        beyond.or(self.advance.content.as_ref())
+    }
+
+    /// The step's artifact: its fallback where that takes the output's place, or else what the worker reports.
+    pub(crate) fn output(&self) -> Option<Cow<'_, str>> {
+        let fallback = self.transition.beyond.as_deref().and_then(|beyond| beyond.output.as_ref());
+        match fallback {
+            Some(output) => Some(Cow::Owned(output.to_string())),
+            None => self.advance.output.as_deref().map(Cow::Borrowed),
+        }
+    }
+
+    pub(crate) fn delay_micros(&self) -> i64 {
+        micros(self.delay)
+    }
 }
 
 /// What a transition writes beside the run itself.
@@ -62,6 +99,14 @@ pub struct Advance {
     pub model: Option<String>,
     /// The prompt or rule text.
     pub prompt: Option<String>,
+    /// Digest of the prompt document.
+    pub prompt_sha256: Option<Sha256Digest>,
+    /// What the try spent.
+    pub usage: Usage,
+    /// The cluster of the step.
+    pub cluster: Option<String>,
+    /// Whether it moves a run that keeps a manifest by the transition of one of its branches.
+    pub of_manifest: bool,
     /// Digest of what the handler read.
     pub input_sha256: Option<Sha256Digest>,
     /// The entry that brought the job, encoded by [`crate::encode_entry`]; kept where the run dies.
@@ -84,6 +129,10 @@ impl Advance {
             at: Utc::now(),
             model: None,
             prompt: None,
+            prompt_sha256: None,
+            usage: Usage::default(),
+            cluster: None,
+            of_manifest: false,
             input_sha256: None,
             original: Vec::new(),
             origin: None,
@@ -91,16 +140,29 @@ impl Advance {
     }
 }
 
+/// A transition that was written.
+#[derive(Debug)]
+pub struct Won {
+    /// The new `seq` of the run or branch.
+    pub seq: i32,
+    /// The route that was committed.
+    pub routed: Box<Routed>,
+    /// Jobs that are due beside the next one of the run or branch itself: of branches that opened, and of the run that a
+    /// branch's end moved on.
+    pub jobs: Vec<OutstandingRun>,
+}
+
+impl Won {
+    pub(crate) fn plain(seq: i32, routed: Routed) -> Self {
+        Self { seq, routed: Box::new(routed), jobs: Vec::new() }
+    }
+}
+
 /// What became of an item.
 #[derive(Debug)]
 pub enum Verdict {
-    /// The compare-and-set held: the run stands at `seq`.
-    Won {
-        /// The run's new `seq`.
-        seq: i32,
-        /// The route that was committed.
-        routed: Box<Routed>,
-    },
+    /// The compare-and-set held.
+    Won(Won),
     /// Someone else advanced the run first; nothing was written.
     Lost,
     /// The upstream entry was admitted before, as this run; nothing was written.
@@ -109,8 +171,8 @@ pub enum Verdict {
     Refused(String),
 }
 
-/// Chooses the route of the n-th item, given what the record knows. May be asked more than once.
-pub type Route<'a> = dyn Fn(usize, &Facts) -> Routed + Sync + 'a;
+/// Chooses the route of the n-th item, given its run as it stands and what the record knows. May be asked more than once.
+pub type Route<'a> = dyn Fn(usize, &LoadedRun, &Facts) -> Routed + Sync + 'a;
 
 impl Record {
     /// Commits a group. One verdict per item, in order.
@@ -147,10 +209,14 @@ impl Record {
         first: usize,
         route: &Route<'_>,
     ) -> Result<Vec<Verdict>, Error> {
+        if items.iter().any(|item| item.run.memory.is_some()) {
+            return self.commit_with_manifests(items, first, route).await;
+        }
         let asks = items.iter().any(|item| item.admission.is_some() || item.claims != Claims::default());
         if !asks {
+            let facts = Facts::default();
             let routed: Vec<Routed> =
-                (first..).take(items.len()).map(|index| route(index, &Facts::default())).collect();
+                (first..).zip(items).map(|(index, item)| route(index, &item.run, &facts)).collect();
             if !routed.iter().any(extras::has_any) {
                 let mut connection = self.pool.acquire().await.map_err(Error::sql("a connection"))?;
                 let won = compare_and_set(&mut connection, items, &routed, &vec![true; items.len()]).await?;
@@ -165,12 +231,106 @@ impl Record {
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
         let known = admission::admit_items(&mut tx, items).await?;
         let facts = claims::answer(&mut tx, items, &known).await?;
-        let routed: Vec<Routed> = (first..).zip(&facts).map(|(index, facts)| route(index, facts)).collect();
+        let routed: Vec<Routed> = (first..)
+            .zip(items)
+            .zip(&facts)
+            .map(|((index, item), facts)| route(index, &item.run, facts))
+            .collect();
         let fresh: Vec<bool> = known.iter().map(Option::is_none).collect();
         let won = compare_and_set(&mut tx, items, &routed, &fresh).await?;
         extras::write(&mut tx, items, &routed, &won).await?;
         tx.commit().await.map_err(Error::sql("a commit"))?;
         Ok(verdicts(routed, &won, &known))
+    }
+
+    /// As [`Record::commit_group`], where some of the runs keep a manifest: those come one by one, since what one leaves the
+    /// next one finds. The others are advanced together, as ever.
+    async fn commit_with_manifests(
+        &self,
+        items: &[Item],
+        first: usize,
+        route: &Route<'_>,
+    ) -> Result<Vec<Verdict>, Error> {
+        let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
+        let known = admission::admit_items(&mut tx, items).await?;
+        let mut verdicts: Vec<Verdict> =
+            known.iter().map(|known| known.map_or(Verdict::Lost, Verdict::Known)).collect();
+        let (keepers, plain): (Vec<usize>, Vec<usize>) = (0..items.len())
+            .filter(|index| known[*index].is_none())
+            .partition(|index| items[*index].run.memory.is_some());
+        let mut kept = manifests::lock(&mut tx, keepers.iter().map(|index| &items[*index].run)).await?;
+        let facts = claims::answer(&mut tx, items, &known).await?;
+        let (some, routed): (Vec<&Item>, Vec<Routed>) = plain
+            .iter()
+            .map(|index| (&items[*index], route(first + index, &items[*index].run, &facts[*index])))
+            .unzip();
+        if !some.is_empty() {
+            let won = compare_and_set(&mut tx, &some, &routed, &vec![true; some.len()]).await?;
+            extras::write(&mut tx, &some, &routed, &won).await?;
+            for ((index, routed), won) in plain.into_iter().zip(routed).zip(won) {
+                if let Some(seq) = won {
+                    verdicts[index] = Verdict::Won(Won::plain(seq, routed));
+                }
+            }
+        }
+        let mut counting = Vec::new();
+        for index in keepers {
+            let item = &items[index];
+            // Of several items of one run the later ones find what the earlier ones left.
+            let mut again = HashMap::new();
+            if !kept.contains_key(&item.run.run) {
+                again = manifests::lock(&mut tx, std::iter::once(&item.run)).await?;
+            }
+            let found = kept.remove(&item.run.run).or_else(|| again.remove(&item.run.run));
+            let Some(found) = found.filter(|found| beyond::stands(item, found)) else { continue };
+            let mut surroundings = match items.len() {
+                1 => Surroundings::alone(&self.policies, &item.run),
+                _ => Surroundings::in_company(&self.policies, &item.run),
+            };
+            let mut chosen =
+                |run: &LoadedRun, facts: &Facts| Ok::<_, Error>(route(first + index, run, facts));
+            let given = facts[index].clone();
+            match surroundings.route(&mut tx, item, &found, given, &mut chosen).await? {
+                None => counting.push(index),
+                Some(routed) => {
+                    if let Some(won) = beyond::advance(&mut tx, item, routed, &found, &surroundings).await? {
+                        verdicts[index] = Verdict::Won(won);
+                    }
+                }
+            }
+        }
+        tx.commit().await.map_err(Error::sql("a commit"))?;
+        for index in counting {
+            let chosen = |run: &LoadedRun, facts: &Facts| route(first + index, run, facts);
+            if let Some(won) = self.commit_counting(&items[index], &facts[index], chosen).await? {
+                verdicts[index] = Verdict::Won(won);
+            }
+        }
+        Ok(verdicts)
+    }
+
+    /// An item that counts under locks which are common to a tenant has a transaction of its own: so all take those locks in
+    /// one order, and hold them only briefly.
+    async fn commit_counting(
+        &self,
+        item: &Item,
+        facts: &Facts,
+        route: impl Fn(&LoadedRun, &Facts) -> Routed,
+    ) -> Result<Option<Won>, Error> {
+        let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
+        let mut kept = manifests::lock(&mut tx, std::iter::once(&item.run)).await?;
+        let Some(found) = kept.remove(&item.run.run).filter(|found| beyond::stands(item, found)) else {
+            return Ok(None);
+        };
+        let mut surroundings = Surroundings::alone(&self.policies, &item.run);
+        let mut chosen = |run: &LoadedRun, facts: &Facts| Ok::<_, Error>(route(run, facts));
+        let routed = surroundings.route(&mut tx, item, &found, facts.clone(), &mut chosen).await?;
+        let Some(routed) = routed else { return Ok(None) };
+        let won = beyond::advance(&mut tx, item, routed, &found, &surroundings).await?;
+        if won.is_some() {
+            tx.commit().await.map_err(Error::sql("a commit"))?;
+        }
+        Ok(won)
     }
 }
 
@@ -181,7 +341,7 @@ fn verdicts(routed: Vec<Routed>, won: &[Option<i32>], known: &[Option<RunId>]) -
         .zip(known)
         .map(|((routed, won), known)| match (known, won) {
             (Some(run), _) => Verdict::Known(*run),
-            (None, Some(seq)) => Verdict::Won { seq: *seq, routed: Box::new(routed) },
+            (None, Some(seq)) => Verdict::Won(Won::plain(*seq, routed)),
             (None, None) => Verdict::Lost,
         })
         .collect()
@@ -209,25 +369,38 @@ struct Columns<'a> {
 }
 
 #[derive(Default)]
-struct Artifacts<'a> {
+pub(crate) struct Artifacts<'a> {
     runs: Vec<Uuid>,
     seqs: Vec<i32>,
-    names: Vec<&'a str>,
-    bodies: Vec<&'a str>,
+    pub(crate) names: Vec<&'a str>,
+    pub(crate) bodies: Vec<Cow<'a, str>>,
+}
+
+impl<'a> Artifacts<'a> {
+    pub(crate) fn collect(&mut self, run: &'a LoadedRun, routed: &'a Routed) {
+        let outputs = routed.output().map(|body| (run.step.as_str(), body));
+        let contents = routed.content().map(|content| ("content", Cow::Borrowed(content.json.as_str())));
+        for (name, body) in outputs.into_iter().chain(contents) {
+            self.runs.push(run.run.0);
+            self.seqs.push(run.seq);
+            self.names.push(name);
+            self.bodies.push(body);
+        }
+    }
 }
 
 /// Advances each item whose run still stands where it was loaded; returns its new `seq`, `None` for a loser.
 /// Artifacts and provenance are inserted for winners only, in the same statement.
-pub(crate) async fn compare_and_set(
+pub(crate) async fn compare_and_set<I: Borrow<Item>>(
     connection: &mut PgConnection,
-    items: &[Item],
+    items: &[I],
     routed: &[Routed],
     eligible: &[bool],
 ) -> Result<Vec<Option<i32>>, Error> {
     let mut c = Columns::default();
     let mut a = Artifacts::default();
     for ((item, routed), _) in items.iter().zip(routed).zip(eligible).filter(|(_, eligible)| **eligible) {
-        collect(item, routed, &mut c, &mut a)?;
+        collect(item.borrow(), routed, &mut c, &mut a)?;
     }
     let rows = sqlx::query(
         "WITH won AS (
@@ -282,12 +455,11 @@ pub(crate) async fn compare_and_set(
     .fetch_all(connection)
     .await
     .map_err(Error::sql("the advance of a group"))?;
-    let won: std::collections::HashMap<Uuid, i32> =
-        rows.iter().map(|row| (row.get("run_id"), row.get("seq"))).collect();
+    let won: HashMap<Uuid, i32> = rows.iter().map(|row| (row.get("run_id"), row.get("seq"))).collect();
     Ok(items
         .iter()
         .zip(eligible)
-        .map(|(item, eligible)| won.get(&item.run.run.0).copied().filter(|_| *eligible))
+        .map(|(item, eligible)| won.get(&item.borrow().run.run.0).copied().filter(|_| *eligible))
         .collect())
 }
 
@@ -307,30 +479,23 @@ fn collect<'a>(
     c.lifecycles.push(transition.lifecycle.as_str());
     c.steps.push(&transition.step);
     c.attempts.push(transition.attempt);
-    c.delays.push(micros(routed.delay));
+    c.delays.push(routed.delay_micros());
     c.reasons.push(&transition.reason);
     c.heads.push(link.hash.0.to_vec());
     c.bodies.push(link.body);
-    c.contents.push(advance.content.as_ref().map(|content| content.sha256.0.to_vec()));
+    c.contents.push(routed.content().map(|content| content.sha256.0.to_vec()));
     c.trends.push(advance.trend.as_ref().map(|_| enriched_trend_id(run.run)));
     c.traceparents.push(run.traceparent.as_deref());
     c.duplicates.push(transition.duplicate_of.map(|run| run.0));
-    let outputs = advance.output.as_deref().map(|body| (run.step.as_str(), body));
-    let contents = advance.content.as_ref().map(|content| ("content", content.json.as_str()));
-    for (name, body) in outputs.into_iter().chain(contents) {
-        a.runs.push(run.run.0);
-        a.seqs.push(run.seq);
-        a.names.push(name);
-        a.bodies.push(body);
-    }
+    a.collect(run, routed);
     Ok(())
 }
 
-fn entry<'a>(run: &'a LoadedRun, routed: &'a Routed) -> ProvenanceEntry<'a> {
+pub(crate) fn entry<'a>(run: &'a LoadedRun, routed: &'a Routed) -> ProvenanceEntry<'a> {
     let (transition, advance) = (&routed.transition, &routed.advance);
     ProvenanceEntry {
         run: run.run,
-        branch: 0,
+        branch: run.branch,
         pos: run.chain_len + 1,
         kind: "transition",
         what: advance.what,
@@ -345,10 +510,35 @@ fn entry<'a>(run: &'a LoadedRun, routed: &'a Routed) -> ProvenanceEntry<'a> {
         model: advance.model.as_deref(),
         worker_output_prompt: advance.prompt.as_deref(),
         input_sha256: advance.input_sha256,
-        output_sha256: advance.output.as_deref().map(|output| sha256(&[output.as_bytes()])),
-        content_sha256: advance.content.as_ref().map(|content| content.sha256).or(run.content_sha256),
+        output_sha256: routed.output().map(|output| sha256(&[output.as_bytes()])),
+        content_sha256: routed.content().map(|content| content.sha256).or(run.content_sha256),
         gates: &transition.gates,
         trace_id: trace_id(run.traceparent.as_deref()),
         planner_intent: &run.planner_intent,
+        beyond: beyond_entry(run, routed),
     }
+}
+
+fn beyond_entry<'a>(run: &'a LoadedRun, routed: &'a Routed) -> Option<BeyondEntry<'a>> {
+    let advance = &routed.advance;
+    let Some(beyond) = routed.transition.beyond.as_deref() else {
+        // Of the run itself, moved by a branch: the branch's link has the rest.
+        return advance.of_manifest.then(|| BeyondEntry::of(run));
+    };
+    let (applied, refused) = match &beyond.patch {
+        Some(Patched::Applied { patch, .. }) => (Some(patch), None),
+        Some(Patched::Refused { patch, reason }) => (None, Some(RefusedPatch::new(patch, reason))),
+        None => (None, None),
+    };
+    Some(BeyondEntry {
+        cluster_id: advance.cluster.as_deref(),
+        prompt_sha256: advance.prompt_sha256,
+        usage: (advance.usage != Usage::default()).then_some(advance.usage),
+        board_version: Some(beyond.memory.version),
+        patch_applied: applied,
+        patch_refused: refused,
+        opened: beyond.opens.iter().map(|(number, _)| *number).collect(),
+        closed: beyond.closes.clone(),
+        ..BeyondEntry::of(run)
+    })
 }

@@ -18,6 +18,8 @@ pub enum BreakerKind {
     Stage,
     /// An outlet: it is left alone.
     Outlet,
+    /// A provider of an agent: it is left alone.
+    Provider,
 }
 
 impl BreakerKind {
@@ -27,6 +29,7 @@ impl BreakerKind {
         match self {
             Self::Stage => "stage",
             Self::Outlet => "outlet",
+            Self::Provider => "provider",
         }
     }
 }
@@ -35,7 +38,7 @@ impl BreakerKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OpenBreaker {
-    /// `stage` or `outlet`.
+    /// `stage`, `outlet` or `provider`.
     pub kind: String,
     /// Of which.
     pub name: String,

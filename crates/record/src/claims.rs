@@ -28,6 +28,7 @@ pub(crate) async fn answer(
                 .and_then(|key| holders.get(&key).copied())
                 .filter(|holder| *holder != item.run.run),
             near_duplicate_of: item.claims.near.iter().copied().find(|near| standing.stands(item, near)),
+            ..Facts::default()
         })
         .collect())
 }

@@ -1,7 +1,9 @@
 //! The pool, the migrations, and the checks a process makes before it begins.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use rails::GatePolicies;
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection, Row};
 
@@ -16,7 +18,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The schema version that this build reads and writes.
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 4;
 
 /// What PostgreSQL says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,7 @@ pub struct ServerInfo {
 #[derive(Debug, Clone)]
 pub struct Record {
     pub(crate) pool: PgPool,
+    pub(crate) policies: Arc<GatePolicies>,
 }
 
 impl Record {
@@ -60,7 +63,13 @@ impl Record {
             .connect_with(options)
             .await
             .map_err(Error::sql("a connection"))?;
-        Ok(Self { pool })
+        Ok(Self { pool, policies: Arc::default() })
+    }
+
+    /// Hands the rails these gates and bounds of spending, with what it counts for them.
+    #[must_use]
+    pub fn judging_by(self, policies: Arc<GatePolicies>) -> Self {
+        Self { policies, ..self }
     }
 
     /// Applies what is missing of the schema. Safe to call from several processes at once: an advisory lock orders

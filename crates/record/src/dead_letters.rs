@@ -9,7 +9,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use crate::{Error, Record};
+use crate::{BranchKey, Error, Record};
 
 /// Letters read at once.
 const PAGE: i64 = 1000;
@@ -36,6 +36,8 @@ pub struct DeadLetter {
     pub tenant: Option<String>,
     /// The run that died, where there is one.
     pub run: Option<RunId>,
+    /// The branch of it that died; 0 is the run itself.
+    pub branch: i32,
     /// The step it died at.
     pub step: Option<String>,
     /// The stream it was read from.
@@ -304,6 +306,7 @@ fn letter(row: &PgRow) -> Result<DeadLetter, Error> {
         dead_letter_id,
         tenant: row.get("tenant"),
         run: row.get::<Option<Uuid>, _>("run_id").map(RunId),
+        branch: row.get::<Option<i32>, _>("branch").unwrap_or(0),
         step: row.get("step"),
         stream: row.get("stream"),
         entry_id: row.get("entry_id"),
@@ -317,12 +320,17 @@ fn letter(row: &PgRow) -> Result<DeadLetter, Error> {
     })
 }
 
-pub(crate) async fn mark_replayed(connection: &mut PgConnection, run: RunId) -> Result<(), Error> {
-    sqlx::query("UPDATE dead_letters SET replayed_at = now() WHERE run_id = $1 AND replayed_at IS NULL")
-        .bind(run.0)
-        .execute(connection)
-        .await
-        .map_err(Error::sql("the mark of a replay"))?;
+/// Of a branch its own letters are meant, of a run those of its branches, too.
+pub(crate) async fn mark_replayed(connection: &mut PgConnection, of: BranchKey) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE dead_letters SET replayed_at = now()
+         WHERE run_id = $1 AND replayed_at IS NULL AND ($2 = 0 OR branch = $2)",
+    )
+    .bind(of.run.0)
+    .bind(of.branch)
+    .execute(connection)
+    .await
+    .map_err(Error::sql("the mark of a replay"))?;
     Ok(())
 }
 

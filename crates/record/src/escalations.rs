@@ -1,14 +1,17 @@
 //! Escalations, and the decisions of people on runs: each one transaction, under the run's lock.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use model::RunId;
+use rails::{Facts, GatePolicies};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use crate::{Error, Item, Record, Routed, advance, dead_letters, extras};
+use crate::{Error, Item, LoadedRun, Record, Routed, Won, beyond, callbacks, dead_letters};
 
 /// A question to a person.
 #[derive(Debug, Clone, Serialize)]
@@ -18,7 +21,9 @@ pub struct Escalation {
     pub escalation_id: Uuid,
     /// The run that waits.
     pub run_id: RunId,
-    /// The run's `seq` when it was asked; a decision names it, so that a stale one is seen.
+    /// The branch that asks; 0 is the run itself.
+    pub branch: i32,
+    /// The branch's `seq` when it was asked; a decision names it, so that a stale one is seen.
     pub version: i32,
     /// The tenant.
     pub tenant: String,
@@ -52,7 +57,7 @@ pub struct Escalation {
 pub struct Resolution<'a> {
     /// The escalation.
     pub escalation: Uuid,
-    /// `approve`, `reject`, `edit`, `send_back` or `override`.
+    /// `approve`, `reject`, `edit`, `send_back`, `override`, `top_up`, `cheaper`, `finish` or `stop`.
     pub resolution: &'a str,
     /// Who decided.
     pub by: &'a str,
@@ -60,18 +65,26 @@ pub struct Resolution<'a> {
     pub note: Option<&'a str>,
 }
 
-/// What came of a cancellation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What came of a cancellation, or of a pause.
+#[derive(Debug)]
 pub enum Cancelled {
-    /// The run is cancelled.
+    /// The run is cancelled, or held back.
     Done,
+    /// It will be, once what was done is undone.
+    Undoing(Won),
     /// The run moved on meanwhile; nothing was written.
     Stale,
     /// A publication is under way; nothing was written.
     Publishing,
 }
 
-const COLUMNS: &str = "escalation_id, run_id, seq, tenant, issue_type, question, rule, evidence::text AS evidence, \
+impl Cancelled {
+    pub(crate) fn is_written(&self) -> bool {
+        matches!(self, Self::Done | Self::Undoing(_))
+    }
+}
+
+const COLUMNS: &str = "escalation_id, run_id, branch, seq, tenant, issue_type, question, rule, evidence::text AS evidence, \
                        priority, opened_at, due_at, resolved_at, resolution, resolved_by, note";
 
 fn read(row: &PgRow) -> Result<Escalation, Error> {
@@ -81,6 +94,7 @@ fn read(row: &PgRow) -> Result<Escalation, Error> {
     Ok(Escalation {
         escalation_id,
         run_id: RunId(row.get("run_id")),
+        branch: row.get("branch"),
         version: row.get("seq"),
         tenant: row.get("tenant"),
         issue_type: row.get("issue_type"),
@@ -153,18 +167,15 @@ impl Record {
     /// escalation was resolved before or the run moved on; nothing was written then, and the first decision stands.
     ///
     /// # Errors
-    /// [`Error::Sql`]; [`Error::Unreadable`] where the transition's link cannot be serialised.
-    pub async fn resolve(
+    /// [`Error::Sql`], and what the route refuses.
+    pub async fn resolve<E: From<Error>>(
         &self,
         resolution: Resolution<'_>,
-        item: Item,
-        routed: Routed,
-    ) -> Result<Option<i32>, Error> {
+        item: &Item,
+        route: impl FnMut(&LoadedRun, &Facts) -> Result<Routed, E>,
+    ) -> Result<Option<Won>, E> {
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
-        let (items, routed) = ([item], [routed]);
-        let won = advance::compare_and_set(&mut tx, &items, &routed, &[true]).await?;
-        let Some(seq) = won[0] else { return Ok(None) };
-        extras::write(&mut tx, &items, &routed, &won).await?;
+        let Some(won) = beyond::act(&mut tx, &self.policies, item, route).await? else { return Ok(None) };
         let ended = sqlx::query(
             "UPDATE escalations SET resolved_at = now(), resolution = $2, resolved_by = $3, note = $4
              WHERE escalation_id = $1 AND resolved_at IS NULL AND seq = $5",
@@ -173,7 +184,7 @@ impl Record {
         .bind(resolution.resolution)
         .bind(resolution.by)
         .bind(resolution.note)
-        .bind(items[0].run.seq)
+        .bind(item.run.seq)
         .execute(&mut *tx)
         .await
         .map_err(Error::sql("the end of an escalation"))?;
@@ -181,55 +192,98 @@ impl Record {
             return Ok(None);
         }
         tx.commit().await.map_err(Error::sql("a commit"))?;
-        Ok(Some(seq))
+        Ok(Some(won))
     }
 
     /// Commits a cancellation, with the end of what was asked about the run. The run is locked first, as a claim does,
     /// so that either the claim or the cancellation sees the other.
     ///
     /// # Errors
-    /// [`Error::Sql`]; [`Error::Unreadable`] where the transition's link cannot be serialised.
-    pub async fn cancel(&self, by: &str, item: Item, routed: Routed) -> Result<Cancelled, Error> {
-        let run = item.run.run;
+    /// [`Error::Sql`], and what the route refuses.
+    pub async fn cancel<E: From<Error>>(
+        &self,
+        by: &str,
+        item: &Item,
+        route: impl FnMut(&LoadedRun, &Facts) -> Result<Routed, E>,
+    ) -> Result<Cancelled, E> {
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
-        if is_publishing(&mut tx, run).await? {
+        let cancelled = cancel_within(&mut tx, &self.policies, by, item, route).await?;
+        if cancelled.is_written() {
+            tx.commit().await.map_err(Error::sql("a commit"))?;
+        }
+        Ok(cancelled)
+    }
+
+    /// Commits that a running run is held back. The run is locked first, as for a cancellation.
+    ///
+    /// # Errors
+    /// [`Error::Sql`], and what the route refuses.
+    pub async fn park<E: From<Error>>(
+        &self,
+        item: &Item,
+        route: impl FnMut(&LoadedRun, &Facts) -> Result<Routed, E>,
+    ) -> Result<Cancelled, E> {
+        let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
+        beyond::lock(&mut tx, item).await?;
+        if is_publishing(&mut tx, item.run.run).await? {
             return Ok(Cancelled::Publishing);
         }
-        let (items, routed) = ([item], [routed]);
-        let won = advance::compare_and_set(&mut tx, &items, &routed, &[true]).await?;
-        if won[0].is_none() {
+        if beyond::act(&mut tx, &self.policies, item, route).await?.is_none() {
             return Ok(Cancelled::Stale);
         }
-        sqlx::query(
-            "UPDATE escalations SET resolved_at = now(), resolution = 'cancelled', resolved_by = $2
-             WHERE run_id = $1 AND resolved_at IS NULL",
-        )
-        .bind(run.0)
-        .bind(by)
-        .execute(&mut *tx)
-        .await
-        .map_err(Error::sql("the end of an escalation"))?;
         tx.commit().await.map_err(Error::sql("a commit"))?;
         Ok(Cancelled::Done)
     }
-
     /// Commits the return of an ended run to life; `None` where it moved on.
     ///
     /// # Errors
-    /// [`Error::Sql`]; [`Error::Unreadable`] where the transition's link cannot be serialised.
-    pub async fn replay(&self, item: Item, routed: Routed) -> Result<Option<i32>, Error> {
-        let run = item.run.run;
+    /// [`Error::Sql`], and what the route refuses.
+    pub async fn replay<E: From<Error>>(
+        &self,
+        item: &Item,
+        route: impl FnMut(&LoadedRun, &Facts) -> Result<Routed, E>,
+    ) -> Result<Option<Won>, E> {
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
-        let won = advance::compare_and_set(&mut tx, &[item], &[routed], &[true]).await?;
-        if won[0].is_some() {
-            dead_letters::mark_replayed(&mut tx, run).await?;
+        let won = beyond::act(&mut tx, &self.policies, item, route).await?;
+        if won.is_some() {
+            dead_letters::mark_replayed(&mut tx, item.run.key()).await?;
+            callbacks::expect_another_end(&mut tx, item.run.run).await?;
             tx.commit().await.map_err(Error::sql("a commit"))?;
         }
-        Ok(won[0])
+        Ok(won)
     }
 }
 
-async fn is_publishing(connection: &mut PgConnection, run: RunId) -> Result<bool, Error> {
+/// Ends a run and what was asked about it, in a transaction that is committed only where [`Cancelled::is_written`].
+pub(crate) async fn cancel_within<E: From<Error>>(
+    connection: &mut PgConnection,
+    policies: &Arc<GatePolicies>,
+    by: &str,
+    item: &Item,
+    route: impl FnMut(&LoadedRun, &Facts) -> Result<Routed, E>,
+) -> Result<Cancelled, E> {
+    let run = item.run.run;
+    beyond::lock(connection, item).await?;
+    if is_publishing(connection, run).await? {
+        return Ok(Cancelled::Publishing);
+    }
+    // Before the transition: the undoing that it begins may ask a person.
+    sqlx::query(
+        "UPDATE escalations SET resolved_at = now(), resolution = 'cancelled', resolved_by = $2
+         WHERE run_id = $1 AND resolved_at IS NULL",
+    )
+    .bind(run.0)
+    .bind(by)
+    .execute(&mut *connection)
+    .await
+    .map_err(Error::sql("the end of an escalation"))?;
+    let Some(won) = beyond::act(connection, policies, item, route).await? else {
+        return Ok(Cancelled::Stale);
+    };
+    Ok(if won.routed.transition.state.is_open() { Cancelled::Undoing(won) } else { Cancelled::Done })
+}
+
+pub(crate) async fn is_publishing(connection: &mut PgConnection, run: RunId) -> Result<bool, Error> {
     sqlx::query("SELECT 1 FROM runs WHERE run_id = $1 FOR UPDATE")
         .bind(run.0)
         .execute(&mut *connection)

@@ -1,6 +1,8 @@
 //! The rows that only some transitions write: trends, vectors, approvals, escalations and incidents with their notices, dead
 //! letters.
 
+use std::borrow::Borrow;
+
 use model::{EmbeddingStatus, enriched_trend_id};
 use rails::Basis;
 use sqlx::PgConnection;
@@ -22,9 +24,9 @@ pub(crate) fn has_any(routed: &Routed) -> bool {
 }
 
 /// Writes them for the winners of a group.
-pub(crate) async fn write(
+pub(crate) async fn write<I: Borrow<Item>>(
     connection: &mut PgConnection,
-    items: &[Item],
+    items: &[I],
     routed: &[Routed],
     won: &[Option<i32>],
 ) -> Result<(), Error> {
@@ -32,7 +34,7 @@ pub(crate) async fn write(
         .iter()
         .zip(routed)
         .zip(won)
-        .filter_map(|((item, routed), won)| Some((&item.run, routed, (*won)?)))
+        .filter_map(|((item, routed), won)| Some((&item.borrow().run, routed, (*won)?)))
         .collect();
     trends(connection, &winners).await?;
     embeddings(connection, &winners).await?;
@@ -115,20 +117,18 @@ async fn embeddings(connection: &mut PgConnection, winners: &Winners<'_>) -> Res
 }
 
 async fn approvals(connection: &mut PgConnection, winners: &Winners<'_>) -> Result<(), Error> {
-    let rows: Vec<_> =
-        winners.iter().filter_map(|(run, r, _)| Some((*run, *r, r.transition.approval.as_ref()?))).collect();
+    // Without content there is nothing that an approval could be of: what acts outside later asks for its own.
+    let rows: Vec<_> = winners
+        .iter()
+        .filter_map(|(run, r, _)| {
+            let approval = r.transition.approval.as_ref()?;
+            let content = r.content().map(|content| content.sha256).or(run.content_sha256)?;
+            Some((*run, *r, approval, content.0.to_vec()))
+        })
+        .collect();
     if rows.is_empty() {
         return Ok(());
     }
-    let content = |run: &LoadedRun, routed: &Routed| {
-        routed
-            .advance
-            .content
-            .as_ref()
-            .map(|c| c.sha256)
-            .or(run.content_sha256)
-            .map(|digest| digest.0.to_vec())
-    };
     let basis = |basis: Basis| match basis {
         Basis::Rule => "rule",
         Basis::Person => "person",
@@ -140,10 +140,10 @@ async fn approvals(connection: &mut PgConnection, winners: &Winners<'_>) -> Resu
     )
     .bind(rows.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>())
     .bind(rows.iter().map(|(run, ..)| run.run.0).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(run, routed, _)| content(run, routed)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, _, a)| basis(a.basis)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, _, a)| a.rule.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, routed, _)| approver(routed)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, _, _, content)| content.as_slice()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, _, a, _)| basis(a.basis)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, _, a, _)| a.rule.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, routed, ..)| approver(routed)).collect::<Vec<_>>())
     .execute(connection)
     .await
     .map_err(Error::sql("approvals"))?;
@@ -170,16 +170,19 @@ async fn escalations(connection: &mut PgConnection, winners: &Winners<'_>) -> Re
     sqlx::query(
         "WITH opened AS (
              INSERT INTO escalations (escalation_id, run_id, branch, seq, tenant, issue_type, question, rule, evidence, due_at)
-             SELECT id, run_id, 0, seq, tenant, issue_type, question, rule, evidence::json,
+             SELECT id, run_id, branch, seq, tenant, issue_type, question, rule, evidence::json,
                     now() + due * interval '1 microsecond'
-             FROM UNNEST($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[])
-                  AS e(id, run_id, seq, tenant, issue_type, question, rule, evidence, due)
+             FROM UNNEST($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                         $9::bigint[], $10::int[])
+                  AS e(id, run_id, seq, tenant, issue_type, question, rule, evidence, due, branch)
              RETURNING *)
          INSERT INTO notices (notice_id, kind, subject, tenant, run_id, detail)
-         SELECT gen_random_uuid(), 'escalation_opened', escalation_id::text, tenant, run_id,
+         SELECT gen_random_uuid(), kind, escalation_id::text, tenant, run_id,
                 json_build_object('escalation_id', escalation_id, 'issue_type', issue_type, 'question', question,
                                   'rule', rule, 'opened_at', opened_at, 'due_at', due_at)
-         FROM opened ON CONFLICT DO NOTHING",
+         FROM opened, UNNEST(CASE issue_type WHEN 'budget_overrun' THEN ARRAY['escalation_opened', 'budget_overrun']
+                                             ELSE ARRAY['escalation_opened'] END) AS kind
+         ON CONFLICT DO NOTHING",
     )
     .bind(rows.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>())
     .bind(rows.iter().map(|(run, ..)| run.run.0).collect::<Vec<_>>())
@@ -190,6 +193,7 @@ async fn escalations(connection: &mut PgConnection, winners: &Winners<'_>) -> Re
     .bind(rows.iter().map(|(_, _, e)| e.rule.as_deref()).collect::<Vec<_>>())
     .bind(evidence)
     .bind(rows.iter().map(|(_, _, e)| micros(e.due)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(run, ..)| run.branch).collect::<Vec<_>>())
     .execute(connection)
     .await
     .map_err(Error::sql("escalations"))?;
@@ -235,9 +239,10 @@ async fn deaths(connection: &mut PgConnection, winners: &Winners<'_>) -> Result<
     let origin = |routed: &Routed| routed.advance.origin.clone();
     sqlx::query(
         "INSERT INTO dead_letters (dead_letter_id, tenant, run_id, branch, seq, stream, entry_id, step, reason, original)
-         SELECT id, tenant, run_id, 0, seq, stream, entry_id, step, reason, original
-         FROM UNNEST($1::uuid[], $2::text[], $3::uuid[], $4::int[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bytea[])
-              AS d(id, tenant, run_id, seq, stream, entry_id, step, reason, original)
+         SELECT id, tenant, run_id, branch, seq, stream, entry_id, step, reason, original
+         FROM UNNEST($1::uuid[], $2::text[], $3::uuid[], $4::int[], $5::text[], $6::text[], $7::text[], $8::text[],
+                     $9::bytea[], $10::int[])
+              AS d(id, tenant, run_id, seq, stream, entry_id, step, reason, original, branch)
          ON CONFLICT (stream, entry_id, sha256(original)) DO NOTHING",
     )
     .bind(rows.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>())
@@ -249,6 +254,34 @@ async fn deaths(connection: &mut PgConnection, winners: &Winners<'_>) -> Result<
     .bind(rows.iter().map(|(run, ..)| run.step.as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|(_, _, _, reason)| *reason).collect::<Vec<_>>())
     .bind(rows.iter().map(|(_, r, ..)| r.advance.original.as_slice()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(run, ..)| run.branch).collect::<Vec<_>>())
+    .execute(connection)
+    .await
+    .map_err(Error::sql("dead letters"))?;
+    Ok(())
+}
+
+/// Letters beside the transition's own, which no entry brought.
+pub(crate) async fn letters(
+    connection: &mut PgConnection,
+    run: &LoadedRun,
+    seq: i32,
+    reasons: &[String],
+) -> Result<(), Error> {
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO dead_letters (dead_letter_id, tenant, run_id, branch, seq, step, reason, original)
+         SELECT id, $2, $3, $4, $5, $6, reason, '' FROM UNNEST($1::uuid[], $7::text[]) AS d(id, reason)",
+    )
+    .bind(reasons.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>())
+    .bind(&run.tenant)
+    .bind(run.run.0)
+    .bind(run.branch)
+    .bind(seq)
+    .bind(&run.step)
+    .bind(reasons)
     .execute(connection)
     .await
     .map_err(Error::sql("dead letters"))?;

@@ -52,6 +52,8 @@ pub struct NewFiring {
     pub follows: Option<RunId>,
     /// The time that a schedule meant.
     pub meant_for: Option<DateTime<Utc>>,
+    /// The backfill that it is part of.
+    pub backfill: Option<Uuid>,
     /// W3C trace context.
     pub traceparent: Option<String>,
 }
@@ -71,6 +73,8 @@ pub struct OpenFiring {
     pub origin: String,
     /// A JSON object.
     pub input: String,
+    /// Whether a backfill fired it.
+    pub backfilled: bool,
     /// W3C trace context.
     pub traceparent: Option<String>,
 }
@@ -120,14 +124,14 @@ pub(crate) async fn insert(connection: &mut PgConnection, firings: &[NewFiring])
     // What a run's event leads to knows the firings that led to that run.
     let stored = sqlx::query(
         "INSERT INTO firings (firing_id, trigger, tenant, request_id, kind, cause, origin, input, chain, meant_for,
-                              traceparent)
+                              traceparent, backfill_id)
          SELECT g.id, g.trigger, g.tenant, g.request_id, g.kind, g.cause, g.kind || '/' || g.origin, g.input,
                 coalesce((SELECT f.chain || f.trigger FROM firings f
                           WHERE f.run_id = g.follows AND f.outcome = 'run'), '{}'),
-                g.meant_for, g.traceparent
+                g.meant_for, g.traceparent, g.backfill
          FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                     $9::uuid[], $10::timestamptz[], $11::text[])
-              AS g(id, trigger, tenant, request_id, kind, cause, origin, input, follows, meant_for, traceparent)
+                     $9::uuid[], $10::timestamptz[], $11::text[], $12::uuid[])
+              AS g(id, trigger, tenant, request_id, kind, cause, origin, input, follows, meant_for, traceparent, backfill)
          ORDER BY g.trigger, g.request_id
          ON CONFLICT (trigger, kind, request_id) DO NOTHING",
     )
@@ -142,6 +146,7 @@ pub(crate) async fn insert(connection: &mut PgConnection, firings: &[NewFiring])
     .bind(firings.iter().map(|f| f.follows.map(|run| run.0)).collect::<Vec<_>>())
     .bind(firings.iter().map(|f| f.meant_for).collect::<Vec<_>>())
     .bind(firings.iter().map(|f| f.traceparent.as_deref()).collect::<Vec<_>>())
+    .bind(firings.iter().map(|f| f.backfill).collect::<Vec<_>>())
     .execute(connection)
     .await
     .map_err(Error::sql("the storing of firings"))?;
@@ -165,6 +170,7 @@ impl Record {
     pub async fn open_firings(&self, triggers: &[&str], limit: i64) -> Result<Vec<OpenFiring>, Error> {
         let rows = sqlx::query(
             "SELECT f.firing_id, f.trigger, f.tenant, f.origin, f.input, f.traceparent,
+                    f.backfill_id IS NOT NULL AS backfilled,
                     CASE WHEN t.active THEN t.definition END AS definition
              FROM firings f JOIN triggers t ON t.name = f.trigger
              WHERE f.outcome IS NULL AND (f.trigger = ANY($2) OR NOT t.active) ORDER BY f.firing_id LIMIT $1",
@@ -183,6 +189,7 @@ impl Record {
                 definition: row.get("definition"),
                 origin: row.get("origin"),
                 input: row.get("input"),
+                backfilled: row.get("backfilled"),
                 traceparent: row.get("traceparent"),
             })
             .collect())
@@ -209,6 +216,9 @@ impl Record {
             }
             (other, _) => other,
         };
+        if let (Conclusion::Run, Some(admission)) = (&conclusion, admission) {
+            quieten(&mut tx, firing, admission.run).await?;
+        }
         let (outcome, run, reason) = match (&conclusion, admission) {
             (Conclusion::Run, admission) => ("run", admission.map(|admission| admission.run), ""),
             (Conclusion::Merged(run, reason), _) => ("merged", Some(*run), reason.as_str()),
@@ -292,6 +302,21 @@ async fn begin(connection: &mut PgConnection, admission: &Admission) -> Result<C
         Some(run) => Ok(Conclusion::Merged(run, "its event came before".to_owned())),
         None => Err(Error::unreadable(format_args!("request {}", admission.request_id), "its run is gone")),
     }
+}
+
+/// Marks the run of a firing whose backfill asked for silence.
+async fn quieten(connection: &mut PgConnection, firing: Uuid, run: RunId) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE runs SET quiet = true
+         WHERE run_id = $2 AND EXISTS (SELECT FROM firings f JOIN backfills b USING (backfill_id)
+                                       WHERE f.firing_id = $1 AND b.quiet)",
+    )
+    .bind(firing)
+    .bind(run.0)
+    .execute(connection)
+    .await
+    .map_err(Error::sql("the silence of a run"))?;
+    Ok(())
 }
 
 /// What is known of an open firing, with its trigger locked: for others that conclude, not for those that store firings.

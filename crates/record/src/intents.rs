@@ -24,6 +24,9 @@ pub struct Intent {
     pub purpose: String,
     /// The workflow version that its runs are pinned to.
     pub pipeline_version: String,
+    /// The name of that workflow.
+    #[serde(default)]
+    pub workflow: String,
 }
 
 /// An intent as the planner registers it; its rank is its place in the list.
@@ -92,8 +95,8 @@ impl Record {
     /// [`Error::Sql`], unavailable where PostgreSQL is away.
     pub async fn active_intents(&self) -> Result<Vec<Intent>, Error> {
         let rows = sqlx::query(
-            "SELECT intent_id, tenant, region, source_pattern, purpose, pipeline_version
-             FROM intents WHERE active ORDER BY rank, intent_id",
+            "SELECT intent_id, tenant, region, source_pattern, purpose, pipeline_version, w.name AS workflow
+             FROM intents JOIN workflows w USING (pipeline_version) WHERE active ORDER BY rank, intent_id",
         )
         .fetch_all(&self.pool)
         .await
@@ -107,7 +110,37 @@ impl Record {
                 source_pattern: row.get("source_pattern"),
                 purpose: row.get("purpose"),
                 pipeline_version: row.get("pipeline_version"),
+                workflow: row.get("workflow"),
             })
             .collect())
+    }
+
+    /// Keeps the intent of runs that are asked for by workflow: no source is served by it.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn keep_intent(&self, intent: &NewIntent, workflow: &str) -> Result<Intent, Error> {
+        sqlx::query(
+            "INSERT INTO intents (intent_id, tenant, region, source_pattern, purpose, pipeline_version, rank, active)
+             VALUES ($1, $2, $3, $4, $5, $6, 0, false) ON CONFLICT DO NOTHING",
+        )
+        .bind(intent.id())
+        .bind(&intent.tenant)
+        .bind(&intent.region)
+        .bind(&intent.source_pattern)
+        .bind(&intent.purpose)
+        .bind(&intent.pipeline_version)
+        .execute(&self.pool)
+        .await
+        .map_err(Error::sql("the note of an intent"))?;
+        Ok(Intent {
+            intent_id: intent.id(),
+            tenant: intent.tenant.clone(),
+            region: intent.region.clone(),
+            source_pattern: intent.source_pattern.clone(),
+            purpose: intent.purpose.clone(),
+            pipeline_version: intent.pipeline_version.clone(),
+            workflow: workflow.to_owned(),
+        })
     }
 }

@@ -20,6 +20,8 @@ pub enum NoticeKind {
     EscalationOpened,
     /// Nobody answered for too long.
     EscalationOverdue,
+    /// A budget is used up.
+    BudgetOverrun,
     /// Policy held content back.
     IncidentOpened,
     /// An outlet, or what a stage needs, is out.
@@ -28,17 +30,21 @@ pub enum NoticeKind {
     PublicationUnknown,
     /// A post that a person wanted withdrawn is still out.
     RevocationRefused,
+    /// A run ended whose end somebody asked to be told.
+    RunEnded,
 }
 
 impl NoticeKind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::EscalationOpened,
         Self::EscalationOverdue,
+        Self::BudgetOverrun,
         Self::IncidentOpened,
         Self::BreakerOpened,
         Self::PublicationUnknown,
         Self::RevocationRefused,
+        Self::RunEnded,
     ];
 
     /// The name that configuration, messages and tables use.
@@ -47,10 +53,12 @@ impl NoticeKind {
         match self {
             Self::EscalationOpened => "escalation_opened",
             Self::EscalationOverdue => "escalation_overdue",
+            Self::BudgetOverrun => "budget_overrun",
             Self::IncidentOpened => "incident_opened",
             Self::BreakerOpened => "breaker_opened",
             Self::PublicationUnknown => "publication_unknown",
             Self::RevocationRefused => "revocation_refused",
+            Self::RunEnded => "run_ended",
         }
     }
 

@@ -1,11 +1,12 @@
 //! The hash-chained log: what one link says.
 
 use chrono::{DateTime, Utc};
-use model::{Actor, ChainLink, RunId, Sha256Digest, link_hash};
+use model::{Actor, ChainLink, RunId, Sha256Digest, Usage, link_hash, sha256};
 use rails::GateDecision;
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::Error;
+use crate::{Error, LoadedRun};
 
 /// What one link says. Bodies of input and output stand in `artifacts`; the chain holds their digests.
 #[derive(Debug, Clone, Serialize)]
@@ -16,7 +17,7 @@ pub struct ProvenanceEntry<'a> {
     pub branch: i32,
     /// Position along the chain, from 1.
     pub pos: i32,
-    /// `created`, `transition`, `ledger`.
+    /// `created`, `transition`, `ledger`, `content`.
     pub kind: &'static str,
     /// What happened: `done`, `failed`, `escalated`, …
     pub what: &'a str,
@@ -60,6 +61,74 @@ pub struct ProvenanceEntry<'a> {
     pub trace_id: Option<&'a str>,
     /// The planner's purpose for the source.
     pub planner_intent: &'a str,
+    /// What only a run with a manifest has to tell.
+    #[serde(flatten)]
+    pub beyond: Option<BeyondEntry<'a>>,
+}
+
+/// What a link says beside, where the run keeps a manifest.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct BeyondEntry<'a> {
+    /// The manifest: the run's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest_id: Option<RunId>,
+    /// The event's id as its sender gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<&'a str>,
+    /// The cluster that the step belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<&'a str>,
+    /// Digest of the prompt document that led to the output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_sha256: Option<Sha256Digest>,
+    /// What the try spent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// The blackboard's version afterwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub board_version: Option<i64>,
+    /// The patch that was applied, RFC 6902.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch_applied: Option<&'a Value>,
+    /// The patch that was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch_refused: Option<RefusedPatch<'a>>,
+    /// The branches that it opened.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub opened: Vec<i32>,
+    /// The branches that it closed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub closed: Vec<i32>,
+}
+
+impl<'a> BeyondEntry<'a> {
+    /// Which manifest is told of.
+    pub(crate) fn of(run: &'a LoadedRun) -> Self {
+        Self { manifest_id: Some(run.run), request_id: Some(&run.request_id), ..Self::default() }
+    }
+}
+
+/// A patch that was refused whole.
+#[derive(Debug, Clone, Serialize)]
+pub struct RefusedPatch<'a> {
+    /// What was proposed, unless that is too long to be kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch: Option<&'a Value>,
+    /// Digest of what was proposed.
+    pub sha256: Sha256Digest,
+    /// Why.
+    pub reason: &'a str,
+}
+
+/// The longest refused patch that a link keeps, as JSON in bytes.
+const LONGEST_REFUSED: usize = 64 << 10;
+
+impl<'a> RefusedPatch<'a> {
+    pub(crate) fn new(patch: &'a Value, reason: &'a str) -> Self {
+        let json = patch.to_string();
+        let kept = (json.len() <= LONGEST_REFUSED).then_some(patch);
+        Self { patch: kept, sha256: sha256(&[json.as_bytes()]), reason }
+    }
 }
 
 fn micros<S: serde::Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {

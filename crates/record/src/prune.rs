@@ -47,7 +47,7 @@ const OLD: &str = "SELECT r.run_id, r.event_id FROM runs r
                        AND d.replayed_at IS NULL AND d.discarded_at IS NULL)";
 
 /// The lowest id of a run that began at this moment.
-fn first_id(at: DateTime<Utc>) -> Uuid {
+pub(crate) fn first_id(at: DateTime<Utc>) -> Uuid {
     let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
     let mut bytes = [0; 16];
     bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
@@ -126,6 +126,12 @@ impl Record {
             ("provenance_log", Some(&mut pruned.links)),
             ("escalations", None),
             ("run_branches", None),
+            ("manifests", None),
+            ("reserved_posts", None),
+            ("reserved_spending", None),
+            ("gate_answers", None),
+            ("callbacks", None),
+            ("work_orders", None),
             ("runs", Some(&mut pruned.runs)),
         ] {
             let gone =

@@ -77,7 +77,7 @@ impl Record {
         Ok(())
     }
 
-    /// The next links after the cursor, at most `limit`. Rows of transactions that could still commit late (at or above
+    /// The next links after the cursor but those of quiet runs, at most `limit`. Rows of transactions that could still commit late (at or above
     /// `pg_snapshot_xmin`) are left for the next call.
     ///
     /// # Errors
@@ -110,7 +110,7 @@ impl Record {
         let rows = sqlx::query(
             "SELECT p.run_id, p.branch, p.pos, p.body, p.xid, r.tenant, r.event_id
              FROM provenance_log p JOIN runs r USING (run_id)
-             WHERE p.xid >= $1 AND p.xid < $6 AND (p.xid, p.run_id, p.branch, p.pos) > ($1, $2, $3, $4)
+             WHERE NOT r.quiet AND p.xid >= $1 AND p.xid < $6 AND (p.xid, p.run_id, p.branch, p.pos) > ($1, $2, $3, $4)
              ORDER BY p.xid, p.run_id, p.branch, p.pos LIMIT $5",
         )
         .bind(cursor.xid)

@@ -8,7 +8,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use crate::{Error, Record};
+use crate::{BranchView, Error, Record};
 
 /// Which runs.
 #[derive(Debug, Clone, Default)]
@@ -65,12 +65,18 @@ pub struct RunSummary {
     pub enriched_trend_id: Option<Uuid>,
     /// Its W3C trace id.
     pub trace_id: Option<String>,
+    /// The run whose event it takes through once more.
+    pub rerun_of: Option<Uuid>,
+    /// Whether its side effects are planned and shown, and not sent.
+    pub dry_run: bool,
 }
 
 /// An artifact.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ArtifactView {
+    /// The branch that made it; 0 is the run itself.
+    pub branch: i32,
     /// The visit that made it.
     pub seq: i32,
     /// The step's id, or `content`.
@@ -84,7 +90,9 @@ pub struct ArtifactView {
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProvenanceView {
-    /// Its place.
+    /// The branch whose chain it is of; 0 is the run itself.
+    pub branch: i32,
+    /// Its place there.
     pub pos: i32,
     /// What it says.
     #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value))]
@@ -104,11 +112,13 @@ pub struct RunDetail {
     pub artifacts: Vec<ArtifactView>,
     /// Its provenance.
     pub provenance: Vec<ProvenanceView>,
+    /// Its branches, where it forked.
+    pub branches: Vec<BranchView>,
 }
 
 const SUMMARY: &str = "SELECT r.run_id, r.tenant, e.source, e.request_id, i.purpose, r.pipeline_version, r.state, \
      r.lifecycle, r.step, r.seq, r.attempt, r.reason, r.received_at, r.due_at, r.ended_at, r.duplicate_of, \
-     r.enriched_trend_id, r.traceparent \
+     r.enriched_trend_id, r.traceparent, r.rerun_of, r.dry_run \
      FROM runs r JOIN events e USING (event_id) JOIN intents i USING (intent_id)";
 
 fn summary(row: &PgRow) -> RunSummary {
@@ -131,6 +141,8 @@ fn summary(row: &PgRow) -> RunSummary {
         duplicate_of: row.get("duplicate_of"),
         enriched_trend_id: row.get("enriched_trend_id"),
         trace_id: crate::trace_id(row.get::<Option<&str>, _>("traceparent")).map(str::to_owned),
+        rerun_of: row.get("rerun_of"),
+        dry_run: row.get::<Option<bool>, _>("dry_run").unwrap_or(false),
     }
 }
 
@@ -177,7 +189,7 @@ impl Record {
         let Some(found) = self.run(run).await? else { return Ok(None) };
         let unreadable = |e: serde_json::Error| Error::unreadable(format_args!("run {run}"), e);
         let artifacts = sqlx::query(
-            "SELECT seq, name, body::text AS body FROM artifacts WHERE run_id = $1 ORDER BY seq, name",
+            "SELECT branch, seq, name, body::text AS body FROM artifacts WHERE run_id = $1 ORDER BY branch, seq, name",
         )
         .bind(run.0)
         .fetch_all(&self.pool)
@@ -186,26 +198,43 @@ impl Record {
         .iter()
         .map(|row| {
             let body = RawValue::from_string(row.get("body")).map_err(unreadable)?;
-            Ok(ArtifactView { seq: row.get("seq"), name: row.get("name"), body })
+            Ok(ArtifactView { branch: row.get("branch"), seq: row.get("seq"), name: row.get("name"), body })
         })
         .collect::<Result<_, Error>>()?;
-        let provenance =
-            sqlx::query("SELECT pos, body, hash FROM provenance_log WHERE run_id = $1 ORDER BY branch, pos")
+        let provenance = sqlx::query(
+            "SELECT branch, pos, body, hash FROM provenance_log WHERE run_id = $1 ORDER BY branch, pos",
+        )
+        .bind(run.0)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::sql("the provenance of a run"))?
+        .iter()
+        .map(|row| {
+            let entry = RawValue::from_string(row.get("body")).map_err(unreadable)?;
+            Ok(ProvenanceView {
+                branch: row.get("branch"),
+                pos: row.get("pos"),
+                entry,
+                hash: hex::encode(row.get::<&[u8], _>("hash")),
+            })
+        })
+        .collect::<Result<_, Error>>()?;
+        let branches = self.branches(run).await?;
+        Ok(Some(RunDetail { run: found, artifacts, provenance, branches }))
+    }
+
+    /// The runs that took the event of a run through once more, the newest first.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn reruns_of(&self, run: RunId) -> Result<Vec<RunId>, Error> {
+        let found: Vec<Uuid> =
+            sqlx::query_scalar("SELECT run_id FROM runs WHERE rerun_of = $1 ORDER BY run_id DESC LIMIT 100")
                 .bind(run.0)
                 .fetch_all(&self.pool)
                 .await
-                .map_err(Error::sql("the provenance of a run"))?
-                .iter()
-                .map(|row| {
-                    let entry = RawValue::from_string(row.get("body")).map_err(unreadable)?;
-                    Ok(ProvenanceView {
-                        pos: row.get("pos"),
-                        entry,
-                        hash: hex::encode(row.get::<&[u8], _>("hash")),
-                    })
-                })
-                .collect::<Result<_, Error>>()?;
-        Ok(Some(RunDetail { run: found, artifacts, provenance }))
+                .map_err(Error::sql("the runs after a run"))?;
+        Ok(found.into_iter().map(RunId).collect())
     }
 
     /// How many runs stand in each state; of one tenant, where named.

@@ -118,28 +118,29 @@ impl Record {
         .map_err(Error::sql("the look-up of schedules"))
     }
 
-    /// Fires a schedule that was due at `meant_for` and sets its next time, in one transaction. `false` where another
-    /// planner was faster.
+    /// Fires times of a schedule, of which the first was due at `meant_for`, and sets its next time, in one transaction.
+    /// `false` where another planner was faster.
     ///
     /// # Errors
     /// [`Error::Sql`].
     pub async fn fire_schedule(
         &self,
-        firing: &NewFiring,
+        trigger: &str,
+        firings: &[NewFiring],
         meant_for: DateTime<Utc>,
         next: DateTime<Utc>,
     ) -> Result<bool, Error> {
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
         let moved =
             sqlx::query("UPDATE triggers SET next_at = $3 WHERE name = $1 AND next_at = $2 AND active")
-                .bind(&firing.trigger)
+                .bind(trigger)
                 .bind(meant_for)
                 .bind(next)
                 .execute(&mut *tx)
                 .await
                 .map_err(Error::sql("a schedule"))?;
         if moved.rows_affected() == 1 {
-            insert(&mut tx, std::slice::from_ref(firing)).await?;
+            insert(&mut tx, firings).await?;
         }
         tx.commit().await.map_err(Error::sql("a commit"))?;
         Ok(moved.rows_affected() == 1)

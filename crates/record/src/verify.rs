@@ -11,7 +11,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use crate::{Error, Record};
+use crate::{BranchKey, Error, Record};
 
 /// The first place where a chain does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +72,7 @@ async fn verify_chains(
     let mut after = Uuid::nil();
     while found.broken.len() < COLLECTED {
         let heads = sqlx::query(
-            "SELECT r.run_id, r.chain_head, r.chain_len, r.seq, r.state, r.step, r.content_sha256,
+            "SELECT r.run_id, 0 AS branch, r.chain_head, r.chain_len, r.seq, r.state, r.step, r.content_sha256,
                     sha256(e.payload) AS payload
              FROM runs r LEFT JOIN events e USING (event_id)
              WHERE r.run_id > $1 AND ($2::uuid IS NULL OR r.run_id = $2) ORDER BY r.run_id LIMIT $3",
@@ -86,19 +86,32 @@ async fn verify_chains(
         let Some(last) = heads.last() else { break };
         after = last.get("run_id");
         let runs: Vec<Uuid> = heads.iter().map(|head| head.get("run_id")).collect();
+        let branches = heads_of_branches(connection, &runs).await?;
         let mut links = links_of(connection, &runs).await?;
         let bodies = bodies_of(connection, &runs).await?;
-        for head in &heads {
-            let run = RunId(head.get("run_id"));
-            let links = links.remove(&run).unwrap_or_default();
+        for head in heads.iter().chain(&branches) {
+            let key = BranchKey { run: RunId(head.get("run_id")), branch: head.get("branch") };
+            let links = links.remove(&key).unwrap_or_default();
             found.chains += 1;
             found.links += links.len() as u64;
-            if let Err((pos, fault)) = check(run, head, &links, &bodies) {
-                found.broken.push(BrokenLink { run_id: run, branch: 0, pos, fault });
+            if let Err((pos, fault)) = check(key, head, &links, &bodies) {
+                found.broken.push(BrokenLink { run_id: key.run, branch: key.branch, pos, fault });
             }
         }
     }
     Ok(())
+}
+
+async fn heads_of_branches(connection: &mut PgConnection, runs: &[Uuid]) -> Result<Vec<PgRow>, Error> {
+    sqlx::query(
+        "SELECT run_id, branch, chain_head, chain_len, seq, state, step, NULL::bytea AS content_sha256,
+                NULL::bytea AS payload
+         FROM run_branches WHERE run_id = ANY($1) ORDER BY run_id, branch",
+    )
+    .bind(runs)
+    .fetch_all(connection)
+    .await
+    .map_err(Error::sql("the heads of the chains of branches"))
 }
 
 struct StoredLink {
@@ -110,44 +123,43 @@ struct StoredLink {
 async fn links_of(
     connection: &mut PgConnection,
     runs: &[Uuid],
-) -> Result<HashMap<RunId, Vec<StoredLink>>, Error> {
+) -> Result<HashMap<BranchKey, Vec<StoredLink>>, Error> {
     let rows = sqlx::query(
-        "SELECT run_id, pos, body, hash FROM provenance_log
-         WHERE run_id = ANY($1) AND branch = 0 ORDER BY run_id, pos",
+        "SELECT run_id, branch, pos, body, hash FROM provenance_log
+         WHERE run_id = ANY($1) ORDER BY run_id, branch, pos",
     )
     .bind(runs)
     .fetch_all(connection)
     .await
     .map_err(Error::sql("chains"))?;
-    let mut links: HashMap<RunId, Vec<StoredLink>> = HashMap::new();
+    let mut links: HashMap<BranchKey, Vec<StoredLink>> = HashMap::new();
     for row in rows {
+        let key = BranchKey { run: RunId(row.get("run_id")), branch: row.get("branch") };
         let link = StoredLink { pos: row.get("pos"), body: row.get("body"), hash: row.get("hash") };
-        links.entry(RunId(row.get("run_id"))).or_default().push(link);
+        links.entry(key).or_default().push(link);
     }
     Ok(links)
 }
 
-/// Digests of the bodies that stand beside the chains: by run, the `seq` of the visit, and name.
-type Bodies = HashMap<(RunId, i32, String), Vec<u8>>;
+/// Digests of the bodies that stand beside the chains: by branch, the `seq` of the visit, and name.
+type Bodies = HashMap<(BranchKey, i32, String), Vec<u8>>;
 
 async fn bodies_of(connection: &mut PgConnection, runs: &[Uuid]) -> Result<Bodies, Error> {
     let rows = sqlx::query(
-        "SELECT run_id, seq, name, sha256(convert_to(body::text, 'UTF8')) AS digest
-         FROM artifacts WHERE run_id = ANY($1) AND branch = 0",
+        "SELECT run_id, branch, seq, name, sha256(convert_to(body::text, 'UTF8')) AS digest
+         FROM artifacts WHERE run_id = ANY($1)",
     )
     .bind(runs)
     .fetch_all(connection)
     .await
     .map_err(Error::sql("the digests of artifacts"))?;
-    Ok(rows
-        .iter()
-        .map(|row| ((RunId(row.get("run_id")), row.get("seq"), row.get("name")), row.get("digest")))
-        .collect())
+    let key = |row: &PgRow| BranchKey { run: RunId(row.get("run_id")), branch: row.get("branch") };
+    Ok(rows.iter().map(|row| ((key(row), row.get("seq"), row.get("name")), row.get("digest"))).collect())
 }
 
-fn check(run: RunId, head: &PgRow, links: &[StoredLink], bodies: &Bodies) -> Result<(), (i32, String)> {
+fn check(of: BranchKey, head: &PgRow, links: &[StoredLink], bodies: &Bodies) -> Result<(), (i32, String)> {
     let head_hash: Vec<u8> = head.get("chain_head");
-    check_links(run, 0, links, head.get("chain_len"), &head_hash)?;
+    check_links(of.run, of.branch, links, head.get("chain_len"), &head_hash)?;
     let mut last = None;
     for link in links {
         let told: Told = serde_json::from_str(&link.body)
@@ -156,23 +168,26 @@ fn check(run: RunId, head: &PgRow, links: &[StoredLink], bodies: &Bodies) -> Res
         if told.kind == "created" && differs(head.get("payload"), told.output_sha256) {
             return altered("payload of the event");
         }
-        let body = |name: &str| bodies.get(&(run, told.seq - 1, name.to_owned())).cloned();
+        let body = |name: &str| bodies.get(&(of, told.seq - 1, name.to_owned())).cloned();
         if differs(body(&told.step), told.output_sha256) {
             return altered(&format!("output of `{}`", told.step));
         }
-        if differs(body("content"), told.content_sha256) {
+        // Content that a branch made stands with that branch.
+        if told.kind != "content" && differs(body("content"), told.content_sha256) {
             return altered("content");
         }
         last = Some((link.pos, told));
     }
     let Some((pos, told)) = last else { return Ok(()) };
     let content = head.get::<Option<Vec<u8>>, _>("content_sha256");
+    let of_run = of.branch == 0;
     if told.seq != head.get::<i32, _>("seq")
         || told.state != head.get::<&str, _>("state")
         || told.next != head.get::<&str, _>("step")
-        || content.as_deref() != told.content_sha256.as_ref().map(|digest| &digest.0[..])
+        || of_run && content.as_deref() != told.content_sha256.as_ref().map(|digest| &digest.0[..])
     {
-        return Err((pos, "tells that its run stands elsewhere: the run was altered".to_owned()));
+        let what = if of_run { "run" } else { "branch" };
+        return Err((pos, format!("tells that its {what} stands elsewhere: the {what} was altered")));
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ pub const WORK_STREAMS: &[WorkStream] = &[
     WorkStream { worker: "etl", base: "trend:ingest", kind: "stream" },
     WorkStream { worker: "embedding", base: "trend:embedding", kind: "jobs" },
     WorkStream { worker: "judge", base: "trend:judge", kind: "jobs" },
+    WorkStream { worker: "agent", base: "agent", kind: "jobs" },
     WorkStream { worker: "publisher", base: "trend:publish", kind: "jobs" },
 ];
 

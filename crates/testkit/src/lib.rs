@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a failed preparation is a failed test")]
 
 mod authority;
+mod chat;
 mod processes;
 mod servers;
 mod tls;
@@ -12,6 +13,7 @@ mod weaviate;
 mod wordpress;
 
 pub use authority::{Authority, Certificate};
+pub use chat::{Asked, ChatStandIn, Turn};
 pub use processes::{Start, Worker, binary};
 pub use servers::{Ports, Servers, open};
 pub use tls::free_port;

@@ -41,7 +41,7 @@ One program of the fleet: its Deployment and its disruption budget.
 */}}
 {{- define "tidemill.process" -}}
 {{- $values := .root.Values }}
-{{- $whole := has .name (list "embedding" "gateway" "planner" "publisher") }}
+{{- $whole := has .name (list "agent" "embedding" "gateway" "planner" "publisher") }}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -96,6 +96,9 @@ spec:
             - { name: TIDEMILL_ADMIN__ADDRESS, value: "0.0.0.0:9100" }
             {{- if $values.policy }}
             - { name: TIDEMILL_POLICY__FILE, value: /etc/tidemill/policy.yaml }
+            {{- end }}
+            {{- if $values.gates }}
+            - { name: TIDEMILL_GATES__FILES, value: '["/etc/tidemill/gates.yaml"]' }
             {{- end }}
             {{- if eq .name "gateway" }}
             - { name: TIDEMILL_GATEWAY__ADDRESS, value: "0.0.0.0:8080" }

@@ -79,6 +79,16 @@ impl Fleet {
         }
     }
 
+    /// Kills the processes of this name, and waits for their death.
+    pub(crate) async fn kill(&mut self, name: &str) {
+        let (dying, others) = std::mem::take(&mut self.workers).into_iter().partition(|(of, _)| *of == name);
+        self.workers = others;
+        for (_, mut worker) in dying {
+            worker.signal(Signal::SIGKILL);
+            assert!(worker.wait(END).await.is_some(), "{name} dies");
+        }
+    }
+
     /// What the processes of this name wrote so far.
     pub(crate) fn log(&self, name: &str) -> String {
         self.workers.iter().filter(|(of, _)| *of == name).map(|(_, worker)| worker.log()).collect()
@@ -126,7 +136,7 @@ impl Fleet {
     pub(crate) async fn assert_consistent(&self) {
         let found = self.record.verify(None).await.unwrap();
         assert_eq!(found.broken, [], "the chains hold");
-        for worker in ["etl", "embedding", "judge", "publisher"] {
+        for worker in ["etl", "embedding", "judge", "agent", "publisher"] {
             eventually(&format!("the {worker} stream is empty"), async || {
                 self.streams.backlog(worker).await.is_ok_and(|backlog| backlog.stream + backlog.retry == 0)
             })

@@ -2,21 +2,32 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed preparation is a failed test")]
 
+mod acting;
+mod agents;
+mod branches;
+mod budgets;
+mod clocks;
+mod corridors;
 mod crash_points;
 mod crashes;
 mod decisions;
 mod door;
 mod effects;
 mod fleet;
+mod gates;
 mod gateway_limits;
+mod goals;
 mod letters;
 mod logs;
 mod misbehaviour;
 mod notifications;
 mod operators;
+mod orchestrate;
 mod outages;
 mod outlets;
+mod overruns;
 mod record_guards;
+mod registry;
 mod relay;
 mod restore;
 mod revocations;
@@ -24,4 +35,7 @@ mod sources;
 mod spans;
 mod tls;
 mod told;
+mod tooling;
 mod triggers;
+mod wise;
+mod workers;

@@ -20,13 +20,13 @@ const HOSTILE: &str = "Ferry\"}], \\ <!channel> @here {{ 7 * 7 }} <https://evil.
 
 /// What a receiver does with a call.
 #[derive(Clone, Copy)]
-enum Does {
+pub(crate) enum Does {
     Answers(u16),
     Hangs,
 }
 
 /// A receiver that refuses what is not signed as it should be.
-struct Receiver {
+pub(crate) struct Receiver {
     /// Answers for as long as it is kept.
     _server: MockServer,
     /// Holds its address and its secret.
@@ -35,7 +35,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn start(script: &[Does], then: Does) -> Self {
+    pub(crate) async fn start(script: &[Does], then: Does) -> Self {
         let server = MockServer::start().await;
         let seen: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
         let (known, script) = (Arc::clone(&seen), Mutex::new(VecDeque::from(script.to_vec())));
@@ -65,11 +65,11 @@ impl Receiver {
         self.seen.lock().unwrap().clone()
     }
 
-    fn of(&self, kind: &str) -> Vec<Value> {
+    pub(crate) fn of(&self, kind: &str) -> Vec<Value> {
         self.seen().into_iter().map(|(_, body)| body).filter(|body| body["type"] == kind).collect()
     }
 
-    fn target(&self, name: &str, more: Value) -> Value {
+    pub(crate) fn target(&self, name: &str, more: Value) -> Value {
         let file = |name: &str| self.folder.path().join(name);
         let mut target =
             json!({ "name": name, "url_file": file("url"), "secret_file": file("secret"), "timeout": "1s" });

@@ -18,7 +18,7 @@ async fn a_flushed_redis_loses_no_accepted_event() {
     fleet.assert_consistent().await;
 }
 
-async fn flush(fleet: &Fleet) {
+pub(crate) async fn flush(fleet: &Fleet) {
     redis(fleet, &["FLUSHALL"]).await;
     redis(fleet, &["SCRIPT", "FLUSH"]).await;
 }

@@ -20,9 +20,29 @@ pub(crate) fn assert_documented(event: &Value) {
     }
     let kind = event["type"].as_str().unwrap();
     assert!(DOCUMENTATION.contains(&format!("\n| `{kind}`")), "{kind} is not documented");
-    assert_eq!(kind.strip_prefix("io.tidemill.run."), event["data"]["what"].as_str(), "{event}");
     let (data, id) = (&event["data"], event["id"].as_str().unwrap());
-    let place = format!("{}/{}/{}", data["run"].as_str().unwrap(), data["branch"], data["pos"]);
+    let mut place = format!("{}/{}/{}", data["run"].as_str().unwrap(), data["branch"], data["pos"]);
+    match kind.strip_prefix("orchestration.") {
+        Some("gate_decided") => {
+            assert!(data["gate_decided"].is_object(), "{event}");
+            place.push_str(&id[id.find("/gate/").unwrap()..]);
+        }
+        Some("published") => {
+            assert_eq!(
+                (&data["what"], data["manifest_id"].is_string()),
+                (&Value::from("published"), true),
+                "{event}"
+            );
+            place.push_str("/published");
+        }
+        Some(patch) => {
+            assert!(data[patch].is_object() || data[patch].is_array(), "{event}");
+            place.push_str("/patch");
+        }
+        None => {
+            assert_eq!(kind.strip_prefix("io.tidemill.run."), event["data"]["what"].as_str(), "{event}");
+        }
+    }
     assert_eq!((id, &event["subject"], &event["time"]), (place.as_str(), &data["run"], &data["at"]));
 }
 

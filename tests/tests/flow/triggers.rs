@@ -274,3 +274,92 @@ async fn a_trigger_is_fired_by_hand_once_for_a_request_id_and_by_its_own_tenant(
     assert_eq!(shown["firings"].as_array().unwrap().len(), 1, "{shown}");
     assert!(desk.get("/v1/firings?outcome=suppressed").await.1["firings"].as_array().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_backfill_fires_each_time_of_its_range_once_and_tells_nobody_where_it_is_asked_not_to() {
+    let mut fleet = Fleet::quiet().await;
+    let schedule = json!({ "cron": "0 7 * * *", "deadline": "1h" });
+    let triggers = json!([
+        { "name": "daily", "source": "daily", "payload": { "body": "A day." }, "schedule": schedule,
+          "overlap": "suppress", "cooldown": "1h" },
+        { "name": "plain", "source": "plain" },
+        { "name": "follow", "source": "follow", "payload": { "body": "x" },
+          "on": { "from": "runs", "type": "io.tidemill.run.accepted", "when": "event.data.reason == 'daily'" } },
+    ]);
+    planners(&mut fleet, &triggers, 2).await;
+    fleet.start("gateway").await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let range = |until: &str| json!({ "from": "2026-01-01T07:00:00Z", "until": until, "rate": "20/s", "quiet": true });
+    let (status, begun) = desk.post("/v1/triggers/daily/backfill", range("2026-01-04T07:00:00Z")).await;
+    assert_eq!(status.as_u16(), 202, "{begun}");
+    let fired = concluded(&fleet, "daily", 3).await;
+    assert_eq!(
+        outcomes(&fired),
+        ["run", "run", "run"],
+        "neither overlap, cooldown nor deadline is heeded: {fired:?}"
+    );
+    assert_eq!(fired[2].cause, "2026-01-01T07:00:00Z");
+
+    let louder = json!({ "from": "2026-01-01T00:00:00Z", "until": "2026-01-05T07:00:01Z", "rate": "600/m" });
+    desk.post("/v1/triggers/daily/backfill", louder).await;
+    let fired = concluded(&fleet, "daily", 5).await;
+    assert_eq!(outcomes(&fired), ["run"; 5]);
+    eventually("the backfills are done", async || {
+        let found = desk.get("/v1/backfills").await.1;
+        let all = found["backfills"].as_array().unwrap().clone();
+        all.len() == 2 && all.iter().all(|one| !one["ended_at"].is_null())
+    })
+    .await;
+    let found = desk.get("/v1/backfills").await.1;
+    let counts: Vec<_> =
+        found["backfills"].as_array().unwrap().iter().map(|one| one["fired"].clone()).collect();
+    assert_eq!(counts, [2, 3], "what fired before does not fire again");
+    // Two of the five were told of: those of the backfill that did not ask for silence.
+    let followed = concluded(&fleet, "follow", 2).await;
+    assert_eq!(outcomes(&followed), ["run", "run"]);
+    let told = crate::relay::told(&fleet).await;
+    let tells_of = |firing: &Firing| {
+        let run = firing.run_id.unwrap().to_string();
+        told.iter().any(|id| id.starts_with(&run))
+    };
+    assert_eq!(fired.iter().map(tells_of).collect::<Vec<_>>(), [true, true, false, false, false], "{told:?}");
+
+    for (path, body, expected) in [
+        ("/v1/triggers/plain/backfill", range("2026-01-04T07:00:00Z"), 400),
+        ("/v1/triggers/daily/backfill", range("2026-01-01T07:00:00Z"), 400),
+        ("/v1/triggers/nobody/backfill", range("2026-01-04T07:00:00Z"), 404),
+        ("/v1/triggers/daily/backfill", json!({ "from": "yesterday", "until": "today" }), 400),
+    ] {
+        assert_eq!(desk.post(path, body).await.0.as_u16(), expected, "{path}");
+    }
+    let slow = json!({ "from": "2020-01-01T00:00:00Z", "until": "2026-01-01T00:00:00Z", "rate": "1/h" });
+    let (_, slow) = desk.post("/v1/triggers/daily/backfill", slow).await;
+    let stop = format!("/v1/backfills/{}/stop", slow["backfill_id"].as_str().unwrap());
+    let (status, stopped) = desk.post(&stop, json!({})).await;
+    assert_eq!(status.as_u16(), 200, "{stopped}");
+    assert!(stopped["stopped_by"].is_string(), "{stopped}");
+    let stranger = Desk::of(&fleet, "other", &ALL).await;
+    assert_eq!(stranger.post(&stop, json!({})).await.0.as_u16(), 404);
+}
+
+#[tokio::test]
+async fn times_that_passed_are_made_up_for_as_the_schedule_says() {
+    let mut fleet = Fleet::on(testkit::Servers::start_own().await).await;
+    let trigger = |name: &str, catch_up: &str| {
+        json!({ "name": name, "source": name, "payload": { "body": "An hour." },
+                "schedule": { "cron": "0 * * * *", "catch_up": catch_up } })
+    };
+    let triggers = json!([trigger("none", "none"), trigger("once", "once"), trigger("all", "all")]);
+    planners(&mut fleet, &triggers, 1).await;
+    fleet.signal("planner", Signal::SIGKILL);
+    // As if the planners had been away for some hours.
+    let text = "UPDATE triggers SET next_at = date_trunc('hour', now()) - interval '3 hours'";
+    fleet.servers.postgres.as_ref().unwrap().sql("tidemill", text).unwrap();
+    planners(&mut fleet, &triggers, 1).await;
+    let all = concluded(&fleet, "all", 4).await;
+    assert_eq!(outcomes(&all), ["run"; 4]);
+    assert_eq!(outcomes(&concluded(&fleet, "once", 1).await), ["run"]);
+    let none = concluded(&fleet, "none", 1).await;
+    assert_eq!(outcomes(&none), ["suppressed"]);
+    assert!(none[0].reason.contains("late"), "{none:?}");
+}

@@ -6,6 +6,7 @@ mod operate;
 mod publications;
 mod runs;
 mod watch;
+mod workflows;
 
 use std::path::PathBuf;
 
@@ -15,8 +16,9 @@ pub(crate) use letters::{Dlq, Letters};
 pub(crate) use local::{Config, Demo, Model, Up};
 pub(crate) use operate::{Pausable, Pause, Prune, Restored, Resume, Tokens, Vectors};
 pub(crate) use publications::{Answer, Publications, Triggers};
-pub(crate) use runs::{Decision, Escalations, Ingest, Recall, Runs, Why};
+pub(crate) use runs::{Blame, Decision, Escalations, Ingest, Recall, Runs, Why};
 pub(crate) use watch::{Audit, Doctor, Tap, Top};
+pub(crate) use workflows::{OlderRuns, Workflows};
 
 /// Tidemill: a fleet of stream workers with a full record
 #[derive(Debug, Parser)]
@@ -43,7 +45,7 @@ pub(crate) enum Command {
         after_help = "Example:\n  tidemill ingest events.ndjson\n  echo '{\"source\":\"me\",\"payload\":{\"body\":\"Hello.\"}}' | tidemill ingest -"
     )]
     Ingest(Ingest),
-    /// Look at runs, or cancel one
+    /// Begin runs, look at them, hold one back, send one through again, or cancel it
     #[command(subcommand, after_help = "Example:\n  tidemill runs list --state waiting")]
     Runs(Runs),
     /// Look at what people are asked, and decide
@@ -52,6 +54,11 @@ pub(crate) enum Command {
     /// Say in words what a run waits for, or why it ended
     #[command(after_help = "Example:\n  tidemill why 0197a1c2-0000-7000-8000-000000000000")]
     Why(Why),
+    /// Say who wrote a place of a run's blackboard, when, from what, with which model and prompt
+    #[command(
+        after_help = "Example:\n  tidemill blame 0197a1c2-0000-7000-8000-000000000000 /content_slots/hero_headline/text"
+    )]
+    Blame(Blame),
     /// Look at dead letters, or give one another life
     #[command(subcommand, after_help = "Example:\n  tidemill dlq list\n  tidemill dlq replay 0197…")]
     Dlq(Dlq),
@@ -104,6 +111,12 @@ pub(crate) enum Command {
     /// List triggers, fire one, see what became of each firing
     #[command(subcommand, after_help = "Example:\n  tidemill triggers fire morning-digest")]
     Triggers(Triggers),
+    /// Check, draw and test workflow documents, register them, activate a version
+    #[command(
+        subcommand,
+        after_help = "Example:\n  tidemill workflows validate site.yaml\n  tidemill workflows register site.yaml"
+    )]
+    Workflows(Workflows),
     /// Bring the record's schema up to date
     #[command(
         after_help = "Example:\n  tidemill migrate --database-url postgres://tidemill@127.0.0.1/tidemill"

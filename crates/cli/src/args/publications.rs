@@ -1,5 +1,6 @@
 //! What went out, and what is fired.
 
+use chrono::{DateTime, Utc};
 use clap::{Subcommand, ValueEnum};
 
 use super::Gateway;
@@ -72,6 +73,47 @@ pub(crate) enum Triggers {
         /// The same trigger and id again is the same firing [default: a new one]
         #[arg(long, value_name = "ID")]
         request_id: Option<String>,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
+    /// Fire the times of a schedule over a range; those that fired before do not fire again
+    #[command(
+        after_help = "Example:\n  tidemill triggers backfill morning-digest --from 2026-01-01T00:00:00Z --until 2026-02-01T00:00:00Z --rate 30/m --quiet"
+    )]
+    Backfill {
+        /// A trigger with a schedule
+        trigger: String,
+        /// The first time that may fire, RFC 3339
+        #[arg(long, value_name = "TIME")]
+        from: DateTime<Utc>,
+        /// The range's end, which is not part of it, RFC 3339
+        #[arg(long, value_name = "TIME")]
+        until: DateTime<Utc>,
+        /// Firings a second, minute or hour
+        #[arg(long, default_value = "1/s")]
+        rate: String,
+        /// Tell nobody of what happens in its runs, and let it fire no trigger
+        #[arg(long)]
+        quiet: bool,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
+    /// List backfills, newest first, with how far each has come
+    #[command(after_help = "Example:\n  tidemill triggers backfills")]
+    Backfills {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
+    /// Stop a backfill; what it fired stays
+    #[command(
+        after_help = "Example:\n  tidemill triggers stop-backfill 019d2f7e-2c4e-7a53-9b55-0c1a4f2be6d1"
+    )]
+    StopBackfill {
+        /// Its id
+        backfill: uuid::Uuid,
         #[command(flatten)]
         gateway: Gateway,
     },

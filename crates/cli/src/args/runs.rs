@@ -45,6 +45,76 @@ pub(crate) enum Runs {
         #[command(flatten)]
         gateway: Gateway,
     },
+    /// Begin a run of a workflow, or of the one that fits a goal
+    #[command(
+        after_help = "Example:\n  tidemill runs start --goal 'build a website for our museum'\n  tidemill runs start newsletter --inputs @order.json --wait\n  tidemill runs start newsletter --inputs '{\"topic\":\"ferries\"}' --dry-run\n\nWith --wait it ends with 69 where the run did not end as meant."
+    )]
+    Start {
+        /// The workflow's name
+        #[arg(required_unless_present = "goal", conflicts_with = "goal")]
+        workflow: Option<String>,
+        /// What the run is for: the active workflow whose description fits it best is taken
+        #[arg(long, value_name = "WORDS")]
+        goal: Option<String>,
+        /// What the workflow takes: JSON, or `@` and the name of a file, or `@-` for standard input [default: {}, or made of the goal]
+        #[arg(long, value_name = "JSON")]
+        inputs: Option<String>,
+        /// The same source and id again is the same run [default: a new one]
+        #[arg(long, value_name = "ID")]
+        request_id: Option<String>,
+        /// The event's source [default: runs]
+        #[arg(long)]
+        source: Option<String>,
+        /// The notification target that its end is told
+        #[arg(long, value_name = "TARGET")]
+        notify: Option<String>,
+        /// Plan and show its side effects, and send nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Wait for its end
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
+    /// Take the event of an ended run through once more, as a new run under the active version
+    #[command(
+        after_help = "Example:\n  tidemill runs rerun 0197…\n  tidemill runs rerun 0197… --version newsletter@1-0a1b2c3d4e5f --from judge"
+    )]
+    Rerun {
+        /// The run
+        run: String,
+        /// The workflow version [default: the active one]
+        #[arg(long)]
+        version: Option<String>,
+        /// The step to do anew: what the steps before it made is carried as far as it fits [default: the first]
+        #[arg(long, value_name = "STEP")]
+        from: Option<String>,
+        /// Plan and show its side effects, and send nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
+    /// Hold a running run back
+    #[command(after_help = "Example:\n  tidemill runs pause 0197… --reason 'the numbers are being checked'")]
+    Pause {
+        /// The run
+        run: String,
+        /// Why
+        #[arg(long)]
+        reason: Option<String>,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
+    /// Let a run go on that was held back
+    #[command(after_help = "Example:\n  tidemill runs resume 0197…")]
+    Resume {
+        /// The run
+        run: String,
+        #[command(flatten)]
+        gateway: Gateway,
+    },
     /// Send an ended run through again, from a step on
     #[command(after_help = "Example:\n  tidemill runs retry 0197… --from judge")]
     Retry {
@@ -104,6 +174,18 @@ pub(crate) enum Escalations {
         /// The step to go back to, for `send-back`
         #[arg(long)]
         step: Option<String>,
+        /// Tokens more, for `top-up`
+        #[arg(long)]
+        tokens: Option<u64>,
+        /// Millionths of the currency more, for `top-up`
+        #[arg(long)]
+        cost_micros: Option<u64>,
+        /// Working time more, such as 10m, for `top-up`
+        #[arg(long)]
+        time: Option<String>,
+        /// Take cheaper models from now on, for `top-up`
+        #[arg(long)]
+        cheaper: bool,
         /// Why; required for `override`
         #[arg(long)]
         note: Option<String>,
@@ -125,12 +207,29 @@ pub(crate) enum Decision {
     Edit,
     SendBack,
     Override,
+    TopUp,
+    Cheaper,
+    Finish,
+    Stop,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Why {
     /// The run
     pub(crate) run: String,
+    #[command(flatten)]
+    pub(crate) gateway: Gateway,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Blame {
+    /// The run
+    pub(crate) run: String,
+    /// The place, a JSON Pointer
+    pub(crate) pointer: String,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) gateway: Gateway,
 }

@@ -30,6 +30,10 @@ async fn breakers(record: &Record) -> Result<Vec<Finding>, Fault> {
                 "bring it back: its posts go on by themselves; or `tidemill pause outlet {}`",
                 one.name
             ),
+            "provider" => {
+                "bring it back, or correct its key: its steps go on by themselves; or give it a `fallback`"
+                    .to_owned()
+            }
             _ => "bring back what it needs: it reads on by itself".to_owned(),
         };
         warning("breaker", format!("{} {} is out since {since}: {}", one.kind, one.name, one.reason), remedy)

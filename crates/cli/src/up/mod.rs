@@ -16,6 +16,7 @@ use record::Record;
 use streams::{StreamNames, Streams};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::agents::Agents;
 use crate::args::Up;
 use crate::client::LocalFleet;
 use crate::tokens;
@@ -25,7 +26,7 @@ use servers::Servers;
 pub(crate) use status::Status;
 
 /// The processes of a fleet, in the order they are started.
-pub(crate) const NAMES: [&str; 6] = ["planner", "gateway", "etl", "embedding", "judge", "publisher"];
+pub(crate) const NAMES: [&str; 7] = ["planner", "gateway", "etl", "embedding", "judge", "agent", "publisher"];
 
 /// The signals that ask for an ordered stop. Watched from the start on, so that none comes too early.
 struct ToldToStop([Signal; 3]);
@@ -104,6 +105,10 @@ fn settled_by(overrides: &Overrides) -> Result<Vec<String>, Fault> {
         }
         outlet => format!("Posts:    through the outlet {outlet}"),
     }];
+    lines.push(match Agents::of(&settings) {
+        Some(agents) => format!("Agents:   {}", agents.told),
+        None => "Agents:   none: steps of agents fail (agent.providers)".to_owned(),
+    });
     if settings.shared.policy.file.is_none() {
         lines.push("Policy:   none: nothing is forbidden (policy.file)".to_owned());
     }
@@ -157,6 +162,10 @@ impl LocalFleetRun {
         }
         if overrides.database_url.is_some() || !database.is_set() {
             environment.push(("TIDEMILL_DATABASE__URL".to_owned(), servers.database_url.clone()));
+        }
+        let agents: agent::config::Section = settings.section("agent")?;
+        if agents.callbacks.is_none() {
+            environment.push(("TIDEMILL_AGENT__CALLBACKS".to_owned(), known.gateway.clone()));
         }
         let processes =
             Processes::start(&folder, overrides, &environment, &scale, settings.shared.worker.grace)?;

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use secrets::read as read_secret;
-pub use sections::{Admin, Database, Log, LogFormat, PolicyFile, Redis, Shared, Worker};
+pub use sections::{Admin, Database, GateFiles, Log, LogFormat, PolicyFile, Redis, Shared, Worker};
 pub use units::{duration, optional_period, period, positive, size};
 
 use crate::Fault;
@@ -64,9 +64,10 @@ pub struct Effective {
     pub origin: String,
 }
 
-const SHARED_SECTIONS: [&str; 7] = ["redis", "database", "streams", "worker", "admin", "log", "policy"];
-const PROCESS_SECTIONS: [&str; 8] =
-    ["gateway", "planner", "notifications", "etl", "embedding", "judge", "publisher", "up"];
+const SHARED_SECTIONS: [&str; 8] =
+    ["redis", "database", "streams", "worker", "admin", "log", "policy", "gates"];
+const PROCESS_SECTIONS: [&str; 10] =
+    ["gateway", "planner", "notifications", "etl", "embedding", "judge", "agent", "tools", "publisher", "up"];
 const DEFAULT_FILE: &str = "tidemill.yaml";
 
 impl Settings {
@@ -124,6 +125,7 @@ impl Settings {
             admin: section(&tree, "admin", Files::Read)?.0,
             log: section(&tree, "log", Files::Read)?.0,
             policy: section(&tree, "policy", Files::Read)?.0,
+            gates: section(&tree, "gates", Files::Read)?.0,
         };
         if !(1..=1024).contains(&shared.streams.partitions) {
             let place = tree.origin("streams.partitions");
@@ -162,6 +164,11 @@ impl Settings {
     /// [`Fault`] of kind usage, naming file and line.
     pub fn section<T: DeserializeOwned + Serialize + Default>(&self, name: &str) -> Result<T, Fault> {
         section(&self.tree, name, Files::Read).map(|(section, _)| section)
+    }
+
+    /// What was given of a section, as it stands there: without defaults, unchecked, and its secrets not read.
+    pub(crate) fn given(&self, name: &str) -> Option<&Value> {
+        self.tree.value.get(name)
     }
 
     /// The effective values of a section. Secrets are hidden, and their files not even opened.
@@ -355,6 +362,30 @@ mod tests {
         let message = settings("{}\n", &[("TIDEMILL_REDIS_URL", "redis://x")], &[]).unwrap_err().message;
         assert!(message.contains("TIDEMILL_REDIS__URL"), "{message}");
         assert!(settings("{}\n", &[("TIDEMILL_TOKEN", "x"), ("TIDEMILL_URL", "y")], &[]).is_ok());
+    }
+
+    #[test]
+    fn documents_of_gates_are_read_together_and_refused_with_their_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let good = file("good.yaml", "gates:\n  a: { hitl: {} }\n");
+        let bad = file("bad.yaml", "gates:\n  b: { hitl: { wen: 'true' } }\n");
+        let read = |files: &[&str]| {
+            let files = serde_json::to_string(files).unwrap();
+            settings("{}\n", &[("TIDEMILL_GATES__FILES", &files)], &[]).unwrap().shared.gates.read()
+        };
+        assert_eq!(read(&[]).unwrap().iter().count(), 0);
+        assert!(read(&[&good]).unwrap().get("a").is_some());
+        let message = read(&[&good, &bad]).unwrap_err().message;
+        assert!(
+            message.contains("bad.yaml") && message.contains("line 2") && message.contains("wen"),
+            "{message}"
+        );
+        assert!(read(&["absent.yaml"]).unwrap_err().message.contains("absent.yaml cannot be read"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ const NAMES: [&str; 5] = ["url", "password", "secret", "token", "api_key"];
 const OPEN: [&str; 2] = ["headers", "environment"];
 const FILE: &str = "_file";
 /// Sections whose `url` is a secret as a whole, as those of team chats are.
-const SECRET_ADDRESSES: [&str; 3] = ["webhook", "mcp", "targets"];
+const SECRET_ADDRESSES: [&str; 4] = ["webhook", "mcp", "http", "targets"];
 /// What is shown of a secret.
 pub(super) const HIDDEN: &str = "***";
 

@@ -20,6 +20,8 @@ pub struct Shared {
     pub log: Log,
     /// What must never be published.
     pub policy: PolicyFile,
+    /// What must hold before a run goes on.
+    pub gates: GateFiles,
 }
 
 /// Where Redis is.
@@ -224,5 +226,30 @@ impl PolicyFile {
         let text = std::fs::read_to_string(file)
             .map_err(|e| Fault::usage(format!("policy.file: {} cannot be read: {e}", file.display())))?;
         rails::Policy::parse(&text).map_err(|e| Fault::usage(format!("{}: {e}", file.display())))
+    }
+}
+
+/// What must hold before a run goes on.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GateFiles {
+    /// The policy documents of gates; a gate's name stands in one of them.
+    pub files: Vec<PathBuf>,
+}
+
+impl GateFiles {
+    /// Reads the gates.
+    ///
+    /// # Errors
+    /// [`Fault`] of kind usage, naming file, line and column.
+    pub fn read(&self) -> Result<rails::GatePolicies, Fault> {
+        let mut documents = Vec::with_capacity(self.files.len());
+        for file in &self.files {
+            let text = std::fs::read_to_string(file)
+                .map_err(|e| Fault::usage(format!("gates.files: {} cannot be read: {e}", file.display())))?;
+            documents.push((file.display().to_string(), text));
+        }
+        let documents = documents.iter().map(|(file, text)| (file.as_str(), text.as_str()));
+        rails::GatePolicies::parse(documents).map_err(|e| Fault::usage(e.to_string()))
     }
 }

@@ -117,6 +117,8 @@ mod tests {
             ("planner.sources.0.url", "file:/feed.xml", "file:/feed.xml"),
             ("publisher.outlets.x.webhook.url", "https://h/services/hush", "https://h/***"),
             ("publisher.outlets.x.mcp.url", "https://h/s/hush/mcp", "https://h/***"),
+            ("agent.providers.x.http.url", "https://h/hooks/hush", "https://h/***"),
+            ("agent.providers.x.openai.base_url", "https://h/v1", "https://h/v1"),
             ("notifications.targets.12.url", "https://h/services/hush?k=hush", "https://h/***?k=***"),
             ("publisher.outlets.webhook.wordpress.url", "https://h/blog", "https://h/blog"),
             ("embedding.openai.base_url", "https://h/v1", "https://h/v1"),

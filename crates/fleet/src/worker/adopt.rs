@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::Utc;
 use model::{DEFAULT_TENANT, Job, JobKey, Lifecycle, NewEvent, RunState, UpstreamEntry};
 use rails::Workflow;
-use record::{Admission, Intent, LoadedRun, NewRun};
+use record::{Admission, BranchKey, Intent, LoadedRun, Manifest, NewRun};
 
 use super::held::Entry;
 use super::intake::{Stopped, bury, persist};
@@ -45,7 +45,7 @@ pub(crate) async fn adopt<H: Handler>(engine: &Arc<Engine<H>>, entries: Vec<Entr
 
 /// The job at seq 0 names the step its run began with.
 async fn first_step<H: Handler>(engine: &Engine<H>, mut job: Job) -> Job {
-    let runs = [job.key.run];
+    let runs = [BranchKey::trunk(job.key.run)];
     if let Ok(loaded) = persist(engine, || engine.process.record.load(&runs, false, &[])).await
         && let Some((_, Ok(run))) = loaded.first()
         && run.seq == 0
@@ -90,7 +90,7 @@ async fn begin<H: Handler>(engine: &Arc<Engine<H>>, entry: Entry, arrival: Arriv
     let new = arrival.into_run(intent, &workflow, partition, traceparent);
     match Admission::draw_up(new, &engine.process.actor) {
         Ok(admission) => {
-            let run = run_to_be(&admission);
+            let run = run_to_be(&admission, &workflow);
             execute::start(engine, entry, run, workflow, Some(admission));
         }
         Err(error) => bury(engine, entry, error.to_string()).await,
@@ -103,10 +103,10 @@ async fn registered<H: Handler>(engine: &Engine<H>) -> bool {
     let mut pace = super::breaker::pace();
     let mut told = false;
     loop {
-        match persist(engine, || engine.intents.active()).await {
+        match persist(engine, || engine.intents.any()).await {
             Err(_) => return false,
-            Ok(active) if !active.is_empty() => return true,
-            Ok(_) => {}
+            Ok(true) => return true,
+            Ok(false) => {}
         }
         if !std::mem::replace(&mut told, true) {
             tracing::warn!("no intent is registered yet: upstream entries wait for a planner");
@@ -156,9 +156,13 @@ fn read<H: Handler>(engine: &Engine<H>, entry: &Entry) -> Result<Arrival, String
 }
 
 /// The run as it will stand once its admission is committed.
-fn run_to_be(admission: &Admission) -> LoadedRun {
+fn run_to_be(admission: &Admission, workflow: &Workflow) -> LoadedRun {
     let new = &admission.new;
+    let payload = new.event.payload.get().as_bytes().to_vec();
+    let begins = || crate::memory(workflow, new.received_at, Manifest::ToBegin { payload: payload.clone() });
+    let memory = workflow.keeps_manifest().then(begins);
     LoadedRun {
+        branch: 0,
         run: admission.run,
         event_id: admission.event_id,
         intent_id: new.intent.intent_id,
@@ -166,6 +170,7 @@ fn run_to_be(admission: &Admission) -> LoadedRun {
         tenant: new.tenant.clone(),
         region: new.intent.region.clone(),
         source: new.event.source.as_str().to_owned(),
+        request_id: admission.request_id.clone(),
         pipeline_version: new.intent.pipeline_version.clone(),
         state: RunState::Running,
         lifecycle: Lifecycle::Draft,
@@ -177,10 +182,12 @@ fn run_to_be(admission: &Admission) -> LoadedRun {
         partition: new.partition,
         content_sha256: None,
         enriched_trend_id: None,
+        dry_run: false,
         traceparent: new.traceparent.clone(),
         due_in: Duration::ZERO,
         received_at: new.received_at,
-        payload: Some(new.event.payload.get().as_bytes().to_vec()),
+        payload: Some(payload),
         artifacts: vec![],
+        memory,
     }
 }

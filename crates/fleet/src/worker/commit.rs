@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Failure, JobKey, Outcome, RunState};
-use rails::Workflow;
-use record::{Item, Routed, Verdict};
+use model::{Failure, JobKey, Outcome, RunState, Sha256Digest, Usage};
+use rails::{Transition, Workflow};
+use record::{Advance, Item, LoadedRun, Routed, Verdict, Won};
 use streams::Destination;
 use tokio::sync::mpsc;
 
 use super::execute::Work;
 use super::hand_over::Leaving;
 use super::held::Entry;
-use super::{Engine, breaker, feeds, intake, route};
+use super::{Engine, branches, breaker, feeds, intake, route};
 use crate::Handler;
 
 /// What happened to a job.
@@ -32,6 +32,8 @@ pub(crate) enum Happening {
         /// After how long.
         after: std::time::Duration,
     },
+    /// The run begins: its first step is entered before anything is done there.
+    Begins,
     /// A dry run: the report tells what would have been sent.
     DryRun(model::Report),
 }
@@ -43,6 +45,7 @@ pub(crate) struct Finished {
     pub(crate) workflow: Arc<Workflow>,
     pub(crate) happening: Happening,
     pub(crate) item: Item,
+    pub(crate) input_sha256: Option<Sha256Digest>,
     pub(crate) at: chrono::DateTime<chrono::Utc>,
 }
 
@@ -52,14 +55,32 @@ impl Finished {
             Happening::Outcome(Outcome::Done(report) | Outcome::Escalate(report, _)) => report.claims.clone(),
             _ => model::Claims::default(),
         };
+        let usage = usage(&happening, work.millis);
         Self {
             entry: work.entry,
             workflow: work.workflow,
             happening,
-            item: Item { run: work.run, admission: work.admission, claims },
+            item: Item { run: work.run, admission: work.admission, claims, usage },
+            input_sha256: work.input_sha256,
             at: chrono::Utc::now(),
         }
     }
+}
+
+/// What a try spent: what its worker reports, and the time that passed where it reports none.
+fn usage(happening: &Happening, millis: u64) -> Usage {
+    let mut usage = match happening {
+        Happening::Outcome(
+            Outcome::Done(r) | Outcome::Escalate(r, _) | Outcome::Reject(r, _) | Outcome::Plan(r, _),
+        )
+        | Happening::DryRun(r) => r.usage,
+        Happening::Outcome(Outcome::Failed(failure)) => failure.usage,
+        Happening::Poisoned { .. } | Happening::Postponed { .. } | Happening::Begins => Usage::default(),
+    };
+    if usage.millis == 0 {
+        usage.millis = millis;
+    }
+    usage
 }
 
 /// How long a commit waits for jobs that are being handled: what one read brought is often done within this, and a
@@ -91,7 +112,15 @@ async fn commit<H: Handler>(engine: &Arc<Engine<H>>, group: Vec<Finished>) {
     let (mut winners, mut losers, mut refusals) = (Vec::with_capacity(jobs.len()), Vec::new(), Vec::new());
     for ((item, job), verdict) in items.into_iter().zip(jobs).zip(verdicts) {
         match verdict {
-            Verdict::Won { seq, routed } => winners.push(won(engine, item, job, seq, *routed)),
+            Verdict::Won(done) if !done.jobs.is_empty() => {
+                let (workflow, jobs) = (Arc::clone(&job.workflow), done.jobs.clone());
+                let leaving = won(engine, item, job, done);
+                let engine = Arc::clone(engine);
+                tokio::spawn(async move {
+                    branches::add_then_leave(&engine, &workflow, &jobs, vec![leaving]).await;
+                });
+            }
+            Verdict::Won(done) => winners.push(won(engine, item, job, done)),
             Verdict::Lost => losers.push((item, job)),
             // Its own commit had succeeded, and the reply was lost.
             Verdict::Known(run) if run == item.run.run => losers.push((item, job)),
@@ -116,13 +145,14 @@ pub(crate) struct Pending {
     pub(crate) entry: Entry,
     pub(crate) workflow: Arc<Workflow>,
     pub(crate) happening: Happening,
+    pub(crate) input_sha256: Option<Sha256Digest>,
     pub(crate) at: chrono::DateTime<chrono::Utc>,
 }
 
 impl Pending {
     fn split(finished: Finished) -> (Item, Self) {
-        let Finished { entry, workflow, happening, item, at } = finished;
-        (item, Self { entry, workflow, happening, at })
+        let Finished { entry, workflow, happening, item, input_sha256, at } = finished;
+        (item, Self { entry, workflow, happening, input_sha256, at })
     }
 }
 
@@ -133,9 +163,11 @@ async fn persist_commit<H: Handler>(
     jobs: &[Pending],
 ) -> Option<Vec<Verdict>> {
     let stream = |entry: &Entry| engine.lanes[entry.lane].key().to_owned();
-    let routes = |index: usize, facts: &rails::Facts| {
-        let job = &jobs[index];
-        route::route(&*engine.handler, &engine.process.actor, &items[index], job, facts, stream(&job.entry))
+    let routes = |index: usize, run: &LoadedRun, facts: &rails::Facts| {
+        let (job, usage) = (&jobs[index], items[index].usage);
+        let route =
+            route::route(&*engine.handler, &engine.process.actor, run, job, facts, stream(&job.entry));
+        Routed { advance: Advance { usage, ..route.advance }, ..route }
     };
     let mut pace = breaker::pace();
     loop {
@@ -156,21 +188,17 @@ async fn persist_commit<H: Handler>(
 }
 
 /// Where a winner's entry goes: where the transition says.
-pub(crate) fn won<H: Handler>(
-    engine: &Arc<Engine<H>>,
-    item: Item,
-    job: Pending,
-    seq: i32,
-    routed: Routed,
-) -> Leaving {
+pub(crate) fn won<H: Handler>(engine: &Arc<Engine<H>>, item: Item, job: Pending, done: Won) -> Leaving {
+    let Won { seq, routed, .. } = done;
     engine.count(routed.advance.what);
     feeds::tell(engine, &item, seq, &routed);
+    count_overrun(engine, &routed.transition);
     let Pending { entry, workflow, .. } = job;
     let transition = &routed.transition;
     let to = match (transition.state, workflow.step(&transition.step)) {
         (RunState::Running, Some(step)) => {
             let job = model::Job {
-                key: JobKey { run: item.run.run, branch: 0, seq },
+                key: JobKey { run: item.run.run, branch: item.run.branch, seq },
                 step: transition.step.clone(),
                 attempt: transition.attempt,
                 traceparent: item.run.traceparent.clone(),
@@ -195,21 +223,29 @@ pub(crate) fn won<H: Handler>(
     Leaving { entry, to }
 }
 
+/// Counts a run or branch that a budget parked, and the run itself where a branch's end led it there.
+fn count_overrun<H: Handler>(engine: &Engine<H>, transition: &Transition) {
+    let trunk = transition.beyond.as_deref().and_then(|beyond| beyond.trunk.as_ref());
+    let parked = [Some(transition), trunk].into_iter().flatten().filter(|one| one.is_overrun()).count();
+    engine.process.metrics.budget_overruns.inc_by(parked as u64);
+}
+
 /// Losers of the compare-and-set: one ahead means that their own commit had succeeded and its reply was lost, so the
 /// run's present job is handed over; anything else belongs to someone else.
 pub(crate) async fn lost<H: Handler>(engine: &Arc<Engine<H>>, losers: Vec<(Item, Pending)>) {
-    let runs: Vec<_> = losers.iter().map(|(item, _)| item.run.run).collect();
-    let Ok(loaded) = intake::load(engine, &runs).await else { return };
+    let keys: Vec<_> = losers.iter().map(|(item, _)| item.run.key()).collect();
+    let Ok(loaded) = intake::load(engine, &keys).await else { return };
     for (item, job) in losers {
-        match loaded.get(&item.run.run).and_then(|found| found.as_ref().ok()) {
+        match loaded.get(&item.run.key()).and_then(|found| found.as_ref().ok()) {
             Some((run, workflow)) if run.seq == item.run.seq + 1 => {
                 engine.count("lost_by_one");
                 intake::hand_over_present(engine, job.entry, run, workflow);
             }
-            // The chain grew without a transition (a ledger result): the job is still to be done.
+            // The chain grew without a transition (a ledger result), or another branch changed the content: the job is still
+            // to be done.
             Some((run, workflow)) if run.seq == item.run.seq && run.state == RunState::Running => {
                 engine.count("lost_to_the_ledger");
-                intake::hand_over_present(engine, job.entry, run, workflow);
+                intake::hand_over_own(engine, job.entry, run, workflow);
             }
             _ => intake::delete(engine, job.entry, "lost"),
         }
@@ -229,6 +265,7 @@ async fn refused<H: Handler>(engine: &Engine<H>, item: Item, job: Pending, reaso
         workflow: job.workflow,
         happening: Happening::Outcome(Outcome::Failed(Failure::permanent(reason))),
         item: Item { claims: model::Claims::default(), ..item },
+        input_sha256: job.input_sha256,
         at: job.at,
     };
     drop(engine.finished.send(finished));

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Effect, EffectResult, Failure, Known, Outcome, Report, RetryClass};
+use model::{CallAnswer, Effect, EffectResult, Failure, Known, Outcome, Report, RetryClass, Usage};
 use rails::{Facts, Signal};
 use record::{
-    Advance, Claim, Claimed, Item, PauseKind, Publication, PublicationState, RevocationState, Routed,
+    Advance, Claim, Claimed, Item, LoadedRun, PauseKind, Publication, PublicationState, RevocationState,
+    Routed,
 };
 use tokio::time::Instant;
 
 use super::commit::{Happening, Pending, lost, won};
 use super::execute::Work;
 use super::intake::persist;
-use super::{Engine, intake, route};
+use super::{Engine, branches, intake, route};
 use crate::{Handler, JobContext, brain};
 
 /// What the ledger's deadline leaves beyond the effect's own timeout.
@@ -30,7 +31,7 @@ pub(crate) async fn carry_out<H: Handler>(
     report: Report,
     effect: Effect,
 ) {
-    if effect.dry_run {
+    if effect.dry_run || work.run.dry_run {
         return engine.finish(work, Happening::DryRun(report));
     }
     if engine.process.pauses.has(PauseKind::Outlet, &effect.outlet) {
@@ -105,8 +106,9 @@ async fn found<H: Handler>(
             settle(engine, work, report, &effect, row, EffectResult::Rejected { reason }).await;
         }
         PublicationState::Confirmed => {
-            let reference = row.reference.clone().unwrap_or_default();
-            settle(engine, work, report, &effect, row, EffectResult::Confirmed { reference }).await;
+            if let Some(result) = confirmed_before(engine, &effect, &row).await {
+                settle(engine, work, report, &effect, row, result).await;
+            }
         }
         PublicationState::Sent if !row.overdue => {
             let left = (row.deadline - chrono::Utc::now())
@@ -125,6 +127,29 @@ async fn found<H: Handler>(
             settle(engine, work, report, &effect, row, EffectResult::Rejected { reason }).await;
         }
     }
+}
+
+/// What an earlier confirmation says. Of a call it is the answer too, as the run kept it that made the call. `None` where the
+/// process gives up.
+async fn confirmed_before<H: Handler>(
+    engine: &Engine<H>,
+    effect: &Effect,
+    row: &Publication,
+) -> Option<EffectResult> {
+    let reference = row.reference.clone().unwrap_or_default();
+    if !effect.answers {
+        return Some(EffectResult::Confirmed { reference });
+    }
+    let names = [row.step.clone()];
+    let made_by = persist(engine, || engine.process.record.load_one(row.run_id, &names)).await.ok()?;
+    let output = made_by.and_then(|run| serde_json::from_str(run.artifact(&row.step)?).ok());
+    Some(match output {
+        Some(output) => {
+            let answer = Box::new(CallAnswer { output, ..CallAnswer::default() });
+            EffectResult::Answered { reference, answer }
+        }
+        None => EffectResult::Confirmed { reference },
+    })
 }
 
 /// Whether a person took it back, be it that a publisher has not done so yet.
@@ -202,6 +227,12 @@ async fn settle<H: Handler>(
             None,
             Signal::EffectConfirmed { reference },
         ),
+        EffectResult::Answered { reference, answer } => (
+            PublicationState::Confirmed,
+            Some(reference.as_str()),
+            None,
+            Signal::EffectAnswered { reference, output: &answer.output, patch: answer.patch.as_ref() },
+        ),
         EffectResult::Rejected { reason } => {
             (PublicationState::Rejected, None, Some(reason.as_str()), Signal::EffectRejected { reason })
         }
@@ -210,32 +241,46 @@ async fn settle<H: Handler>(
         }
     };
     let at = chrono::Utc::now();
-    let make = || {
-        let item = Item { run: work.run.clone(), admission: None, claims: model::Claims::default() };
-        let routed = routed(engine, &work, &report, &signal, output(effect, &row, &result), at);
-        (item, routed)
+    let (report, usage) = answered(report, &result);
+    let item = Item { usage, ..Item::of(work.run.clone()) };
+    let route = |run: &LoadedRun, facts: &Facts| {
+        let route = routed(engine, &work, run, facts, &report, &signal, output(effect, &row, &result));
+        Routed { advance: Advance { at, ..route.advance }, ..route }
     };
-    let seq = persist(engine, || {
-        let (item, routed) = make();
-        engine.process.record.settle_effect(&row, state, reference, reason, item, routed)
+    let won_by = persist(engine, || {
+        Box::pin(engine.process.record.settle_effect(&row, state, reference, reason, &item, &route))
     })
     .await;
     crate::failpoint::reach("settled");
-    if seq.is_ok() && state == PublicationState::Confirmed {
+    if won_by.is_ok() && state == PublicationState::Confirmed {
         mark_confirmed(engine, &row).await;
     }
-    let (item, routed) = make();
     let pending = Pending {
         entry: work.entry,
-        workflow: work.workflow,
+        workflow: Arc::clone(&work.workflow),
         happening: Happening::Outcome(Outcome::Done(Report::default())),
+        input_sha256: work.input_sha256,
         at,
     };
-    match seq {
+    match won_by {
         Err(_) => {}
-        Ok(Some(seq)) => engine.leave_all(vec![won(engine, item, pending, seq, routed)]),
+        Ok(Some(done)) => {
+            let jobs = done.jobs.clone();
+            let leaving = vec![won(engine, item, pending, done)];
+            branches::add_then_leave(engine, &work.workflow, &jobs, leaving).await;
+        }
         Ok(None) => lost(engine, vec![(item, pending)]).await,
     }
+}
+
+/// The report with what the answer tells of who gave it.
+fn answered(report: Report, result: &EffectResult) -> (Report, Usage) {
+    let EffectResult::Answered { answer, .. } = result else {
+        let usage = report.usage;
+        return (report, usage);
+    };
+    let usage = report.usage + answer.usage;
+    (Report { model: answer.model.clone().or(report.model), usage, ..report }, usage)
 }
 
 /// Marks a post that went out, so that a record which lacks it is noticed.
@@ -248,6 +293,7 @@ async fn mark_confirmed<H: Handler>(engine: &Engine<H>, row: &Publication) {
 /// The step's artifact: what was sent where, and what came back.
 fn output(effect: &Effect, row: &Publication, result: &EffectResult) -> serde_json::Value {
     let (state, detail) = match result {
+        EffectResult::Answered { answer, .. } => return answer.output.clone(),
         EffectResult::Confirmed { reference } => ("confirmed", reference.as_str()),
         EffectResult::Rejected { reason } => ("rejected", reason.as_str()),
         EffectResult::Unsettled { reason } | EffectResult::Unknown { reason } => ("unknown", reason.as_str()),
@@ -265,30 +311,33 @@ fn output(effect: &Effect, row: &Publication, result: &EffectResult) -> serde_js
 fn routed<H: Handler>(
     engine: &Engine<H>,
     work: &Work,
+    run: &LoadedRun,
+    facts: &Facts,
     report: &Report,
     signal: &Signal<'_>,
     output: serde_json::Value,
-    at: chrono::DateTime<chrono::Utc>,
 ) -> Routed {
-    let transition = route::advance(&work.workflow, &work.run, signal, &Facts::default());
+    let transition = route::advance(&work.workflow, run, signal, facts);
     let died = transition.death.is_some();
+    let calls_a_tool = work.workflow.step(&run.step).is_some_and(|step| step.orchestrate.is_some());
+    let what = match signal {
+        // A tool that was called published nothing.
+        Signal::EffectConfirmed { .. } | Signal::EffectAnswered { .. } if calls_a_tool => "done",
+        Signal::EffectConfirmed { .. } | Signal::EffectAnswered { .. } => "published",
+        Signal::EffectUnknown { .. } => "unknown",
+        _ => "refused",
+    };
     let advance = Advance {
-        what: match signal {
-            Signal::EffectConfirmed { .. } => "published",
-            Signal::EffectUnknown { .. } => "unknown",
-            _ => "refused",
-        },
         output: Some(output.to_string()),
-        content: None,
-        trend: None,
-        embedding: None,
-        actor: engine.process.actor.clone(),
-        at,
-        model: None,
+        model: report.model.clone(),
         prompt: report.prompt.clone(),
-        input_sha256: Some(route::input_digest(&work.run)),
+        prompt_sha256: report.prompt_sha256,
+        usage: report.usage,
+        cluster: work.workflow.step(&run.step).and_then(|step| step.cluster.clone()),
+        input_sha256: work.input_sha256.or_else(|| Some(route::input_digest(run))),
         original: if died { record::encode_entry(&work.entry.fields) } else { Vec::new() },
         origin: died.then(|| (engine.lanes[work.entry.lane].key().to_owned(), work.entry.id.to_string())),
+        ..Advance::by(engine.process.actor.clone(), what)
     };
     Routed { delay: route::delay(&transition), transition, advance }
 }

@@ -3,10 +3,10 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use model::{Failure, Outcome, RetryClass};
+use model::{Failure, Outcome, RetryClass, Sha256Digest};
 use rails::Workflow;
 use record::{Admission, LoadedRun};
 use streams::SHARED_DELIVERIES;
@@ -14,8 +14,11 @@ use tracing::Instrument;
 
 use super::commit::{Finished, Happening};
 use super::held::Entry;
-use super::{Engine, effects, intake};
+use super::{Engine, effects, intake, task};
 use crate::{Handler, JobContext, brain, spans};
+
+/// How long a job may take whose step is not known.
+const WITHOUT_STEP: Duration = Duration::from_secs(60);
 
 /// A job that is to be handled.
 #[derive(Debug)]
@@ -24,6 +27,10 @@ pub(crate) struct Work {
     pub(crate) run: LoadedRun,
     pub(crate) workflow: Arc<Workflow>,
     pub(crate) admission: Option<Admission>,
+    /// Digest of what the workflow asks of it, where that keeps a manifest.
+    pub(crate) input_sha256: Option<Sha256Digest>,
+    /// How long its handler took.
+    pub(crate) millis: u64,
     _handling: Handling,
 }
 
@@ -69,7 +76,15 @@ pub(crate) fn start<H: Handler>(
     };
     let (span, own) = spans::begin(&about, run.traceparent.as_deref());
     run.traceparent = own;
-    let work = Work { entry, run, workflow, admission, _handling: engine.handling.begin() };
+    let work = Work {
+        entry,
+        run,
+        workflow,
+        admission,
+        input_sha256: None,
+        millis: 0,
+        _handling: engine.handling.begin(),
+    };
     tokio::spawn(self::run(Arc::clone(engine), work).instrument(span));
 }
 
@@ -87,7 +102,20 @@ async fn run<H: Handler>(engine: Arc<Engine<H>>, work: Work) {
     Box::pin(handle(&engine, work)).await;
 }
 
-async fn handle<H: Handler>(engine: &Arc<Engine<H>>, work: Work) {
+/// Whether the rails have a say before the first step of a run: its gates, and budgets beyond the run. Later steps were entered
+/// by the transition that led to them.
+fn is_to_begin<H: Handler>(engine: &Engine<H>, work: &Work) -> bool {
+    let (run, workflow) = (&work.run, &work.workflow);
+    let first = run.seq == 0 && run.memory.is_some() && run.step == workflow.first_step();
+    first
+        && (workflow.step(&run.step).is_some_and(|step| !step.gates_before.is_empty())
+            || engine.process.gates.counts_spending(&run.tenant))
+}
+
+async fn handle<H: Handler>(engine: &Arc<Engine<H>>, mut work: Work) {
+    if is_to_begin(engine, &work) {
+        return engine.finish(work, Happening::Begins);
+    }
     let job = match context(&work) {
         Ok(job) => job,
         Err(reason) if work.admission.is_some() => {
@@ -97,8 +125,13 @@ async fn handle<H: Handler>(engine: &Arc<Engine<H>>, work: Work) {
             return engine.finish(work, Happening::Outcome(Outcome::Failed(Failure::permanent(reason))));
         }
     };
-    let deadline =
-        work.workflow.step(&work.run.step).map_or(std::time::Duration::from_secs(60), |step| step.deadline);
+    work.input_sha256 = job.task.as_deref().map(task::digest);
+    if let Some(task) = job.task.as_deref()
+        && take(engine, &work, task.visit).await.is_err()
+    {
+        return;
+    }
+    let deadline = job.deadline;
     let started = Instant::now();
     let handled = tokio::select! {
         () = work.entry.lost.cancelled() => {
@@ -108,7 +141,9 @@ async fn handle<H: Handler>(engine: &Arc<Engine<H>>, work: Work) {
         handled = tokio::time::timeout(deadline, AssertUnwindSafe(brain::ask(&*engine.handler, &job)).catch_unwind()) => handled,
     };
     crate::failpoint::reach("handled");
-    engine.process.metrics.handling.get_or_create(&engine.labels()).observe(started.elapsed().as_secs_f64());
+    let took = started.elapsed();
+    work.millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    engine.process.metrics.handling.get_or_create(&engine.labels()).observe(took.as_secs_f64());
     let outcome = match handled {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(panic)) => {
@@ -127,6 +162,15 @@ async fn handle<H: Handler>(engine: &Arc<Engine<H>>, work: Work) {
         }
         outcome => engine.finish(work, Happening::Outcome(outcome)),
     }
+}
+
+/// Tells the clock of a step that it no longer waits for a worker; nothing to do where the step has none.
+async fn take<H: Handler>(engine: &Engine<H>, work: &Work, visit: u32) -> Result<(), intake::Stopped> {
+    let clock = work.run.memory.as_deref().and_then(|memory| memory.clocks.steps.get(&work.run.branch));
+    let Some((_, step)) = clock.filter(|clock| !clock.taken).zip(work.workflow.step(&work.run.step)) else {
+        return Ok(());
+    };
+    intake::persist(engine, || engine.process.record.take_job(&work.run, visit, step.ttl.running)).await
 }
 
 fn words(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -148,12 +192,16 @@ fn context(work: &Work) -> Result<JobContext, String> {
     Ok(JobContext {
         run: run.run,
         event_id: run.event_id,
+        branch: run.branch,
         seq: run.seq,
         tenant: run.tenant.clone(),
         source: run.source.clone(),
         received_at: run.received_at,
         step: run.step.clone(),
         with: work.workflow.step(&run.step).map(|step| Arc::clone(&step.with)).unwrap_or_default(),
+        task: task::of(run, &work.workflow)?.map(Arc::new),
+        deadline: work.workflow.step(&run.step).map_or(WITHOUT_STEP, |step| step.deadline),
+        dry_run: run.dry_run,
         attempt: run.attempt,
         planner_intent: run.planner_intent.clone(),
         payload: payload.map(Arc::from),

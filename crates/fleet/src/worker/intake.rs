@@ -4,15 +4,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Job, JobKey, RunId, UpstreamEntry};
+use model::{Job, JobKey, UpstreamEntry};
 use rails::Workflow;
-use record::{LoadedRun, NewDeadLetter};
+use record::{BranchKey, LoadedRun, NewDeadLetter};
 use streams::Destination;
 
 use super::decide::{Disposition, decide};
 use super::hand_over::Leaving;
 use super::held::Entry;
-use super::{Engine, adopt, breaker, execute};
+use super::{Engine, adopt, branches, breaker, execute};
 use crate::Handler;
 
 /// Takes in what one read brought.
@@ -39,19 +39,20 @@ pub(crate) async fn take_in<H: Handler>(engine: &Arc<Engine<H>>, entries: Vec<En
 
 /// Compares decoded jobs with their runs.
 async fn compare<H: Handler>(engine: &Arc<Engine<H>>, jobs: Vec<(Entry, Job)>) {
-    let runs: Vec<RunId> =
-        jobs.iter().map(|(_, job)| job.key.run).collect::<HashSet<_>>().into_iter().collect();
-    let Ok(mut loaded) = load(engine, &runs).await else { return };
-    let mut taken: HashSet<RunId> = HashSet::new();
+    let keys: Vec<BranchKey> =
+        jobs.iter().map(|(_, job)| job.key.into()).collect::<HashSet<_>>().into_iter().collect();
+    let Ok(mut loaded) = load(engine, &keys).await else { return };
+    let mut taken: HashSet<BranchKey> = HashSet::new();
     for (entry, job) in jobs {
-        let found = match loaded.get(&job.key.run) {
+        let key = BranchKey::from(job.key);
+        let found = match loaded.get(&key) {
             Some(Err(why)) => {
                 bury(engine, entry, why.clone()).await;
                 continue;
             }
             Some(Ok(found)) => Some(found),
             // Another entry of this read has the run's present job.
-            None if taken.contains(&job.key.run) => {
+            None if taken.contains(&key) => {
                 delete(engine, entry, "twin");
                 continue;
             }
@@ -60,8 +61,8 @@ async fn compare<H: Handler>(engine: &Arc<Engine<H>>, jobs: Vec<(Entry, Job)>) {
         let serves = found.is_some_and(|(run, workflow)| serves::<H>(workflow, &run.step));
         match (decide(&job, entry.deliveries(), found.map(|(run, _)| run), serves), found) {
             (Disposition::Handle, _) => {
-                let Some(Ok((mut run, workflow))) = loaded.remove(&job.key.run) else { continue };
-                taken.insert(job.key.run);
+                let Some(Ok((mut run, workflow))) = loaded.remove(&key) else { continue };
+                taken.insert(key);
                 // The entry names the span that made the job, the run the one it began with.
                 run.traceparent = job.traceparent.or(run.traceparent);
                 execute::start(engine, entry, run, workflow, None);
@@ -81,14 +82,14 @@ fn serves<H: Handler>(workflow: &Workflow, step: &str) -> bool {
     workflow.step(step).is_some_and(|step| step.worker.as_str() == H::WORKER)
 }
 
-/// Runs with their workflows; why not, where this build cannot read one of them.
-pub(crate) type Loaded = HashMap<RunId, Result<(LoadedRun, Arc<Workflow>), String>>;
+/// Runs and branches with their workflows; why not, where this build cannot read one of them.
+pub(crate) type Loaded = HashMap<BranchKey, Result<(LoadedRun, Arc<Workflow>), String>>;
 
 /// Loads runs and their workflows, waiting out the record's absence.
-pub(crate) async fn load<H: Handler>(engine: &Engine<H>, runs: &[RunId]) -> Result<Loaded, Stopped> {
+pub(crate) async fn load<H: Handler>(engine: &Engine<H>, keys: &[BranchKey]) -> Result<Loaded, Stopped> {
     let mut wanted: Vec<String> = H::NEEDS.artifacts.iter().map(|name| (*name).to_owned()).collect();
     loop {
-        let rows = persist(engine, || engine.process.record.load(runs, H::NEEDS.payload, &wanted)).await?;
+        let rows = persist(engine, || engine.process.record.load(keys, H::NEEDS.payload, &wanted)).await?;
         let before = wanted.len();
         let mut loaded = Loaded::with_capacity(rows.len());
         for (id, row) in rows {
@@ -97,13 +98,43 @@ pub(crate) async fn load<H: Handler>(engine: &Engine<H>, runs: &[RunId]) -> Resu
                 let inputs = workflow.condition_inputs(&run.step);
                 let new: Vec<_> = inputs.iter().filter(|name| !wanted.contains(name)).cloned().collect();
                 wanted.extend(new);
+                if let Some(step) = workflow.step(&run.step).filter(|_| workflow.keeps_manifest()) {
+                    let new = step.input_artifacts().into_iter().filter(|name| !wanted.contains(name));
+                    wanted.extend(new.collect::<Vec<_>>());
+                }
             }
             loaded.insert(id, found);
         }
         if wanted.len() == before {
+            remember(engine, &mut loaded).await?;
             return Ok(loaded);
         }
     }
+}
+
+/// Fills in what manifests keep; no statement where no workflow keeps one.
+async fn remember<H: Handler>(engine: &Engine<H>, loaded: &mut Loaded) -> Result<(), Stopped> {
+    let keeps = |found: &Result<(LoadedRun, Arc<Workflow>), String>| {
+        let kept = found.as_ref().ok().filter(|(_, workflow)| workflow.keeps_manifest());
+        kept.map(|(run, _)| run.run)
+    };
+    let runs: Vec<_> = loaded.values().filter_map(keeps).collect();
+    if runs.is_empty() {
+        return Ok(());
+    }
+    let mut manifests = HashMap::new();
+    for (run, manifest) in persist(engine, || engine.process.record.manifests(&runs)).await? {
+        manifests.insert(run, manifest.map_err(|error| error.to_string()));
+    }
+    for found in loaded.values_mut().filter(|found| keeps(found).is_some()) {
+        let Ok((run, workflow)) = found else { continue };
+        match manifests.get(&run.run).cloned() {
+            Some(Ok(manifest)) => run.memory = Some(crate::memory(workflow, run.received_at, manifest)),
+            Some(Err(why)) => *found = Err(why),
+            None => *found = Err("its run is unknown".to_owned()),
+        }
+    }
+    Ok(())
 }
 
 async fn with_workflow<H: Handler>(
@@ -160,8 +191,30 @@ where
     }
 }
 
-/// Sends an entry away with the job its run stands at, or with nothing where the run has none.
+/// Sends an entry away whose transition was committed: with the job its run stands at, or with nothing where the run has none.
+/// A run that forks may have several.
 pub(crate) fn hand_over_present<H: Handler>(
+    engine: &Arc<Engine<H>>,
+    entry: Entry,
+    run: &LoadedRun,
+    workflow: &Arc<Workflow>,
+) {
+    if run.memory.is_some() {
+        let (engine, workflow, runs) = (Arc::clone(engine), Arc::clone(workflow), [run.run]);
+        tokio::spawn(async move {
+            let present = persist(&engine, || engine.process.record.present_jobs(&runs)).await;
+            if let Ok(jobs) = present {
+                let leaving = vec![Leaving { entry, to: Destination::Nowhere }];
+                branches::add_then_leave(&engine, &workflow, &jobs, leaving).await;
+            }
+        });
+        return;
+    }
+    hand_over_own(engine, entry, run, workflow);
+}
+
+/// Sends an entry away with the job that its run or branch stands at.
+pub(crate) fn hand_over_own<H: Handler>(
     engine: &Engine<H>,
     entry: Entry,
     run: &LoadedRun,
@@ -195,7 +248,7 @@ pub(crate) fn destination<H: Handler>(
 
 fn present_job(run: &LoadedRun) -> Job {
     Job {
-        key: JobKey { run: run.run, branch: 0, seq: run.seq },
+        key: JobKey { run: run.run, branch: run.branch, seq: run.seq },
         step: run.step.clone(),
         attempt: run.attempt,
         traceparent: run.traceparent.clone(),

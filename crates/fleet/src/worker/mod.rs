@@ -5,6 +5,7 @@
 //! hand-over is answered, its loss is noticed, or the process stops; whatever stage it is in, dropping it releases it.
 
 mod adopt;
+mod branches;
 mod breaker;
 mod commit;
 mod decide;
@@ -18,6 +19,7 @@ mod read;
 mod revoke;
 mod route;
 mod stop;
+mod task;
 mod watch;
 
 use std::sync::Arc;

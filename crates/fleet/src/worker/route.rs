@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::{Actor, Outcome, Report, Sha256Digest, sha256};
 use rails::{Delay, Facts, Signal, Transition, Workflow};
-use record::{Advance, Item, LoadedRun, Routed, encode_entry};
+use record::{Advance, LoadedRun, Routed, encode_entry};
 use serde_json::Value;
 
 use super::commit::{Happening, Pending};
@@ -18,31 +18,40 @@ const PROMPT_KEPT: usize = 2000;
 pub(crate) fn route<H: Handler>(
     handler: &H,
     actor: &Actor,
-    item: &Item,
+    run: &LoadedRun,
     job: &Pending,
     facts: &Facts,
     stream: String,
 ) -> Routed {
     let signal = signal(&job.happening);
-    let mut transition = advance(&job.workflow, &item.run, &signal, facts);
+    let content = report(&job.happening).and_then(|report| report.content.as_ref());
+    let mut transition = match content.filter(|_| run.memory.is_some()) {
+        Some(content) => {
+            let facts = Facts { content: Some(content.clone()), ..facts.clone() };
+            advance(&job.workflow, run, &signal, &facts)
+        }
+        None => advance(&job.workflow, run, &signal, facts),
+    };
     if let Happening::Postponed { after, .. } = &job.happening {
         transition.delay = Delay::Exactly(*after);
     }
     let report = report(&job.happening);
+    let acting = transition.beyond.as_ref().and_then(|beyond| beyond.cluster.clone());
     let died = transition.death.is_some();
     let advance = Advance {
-        what: what(&signal, &transition),
         output: report.map(|r| &r.output).filter(|v| !v.is_null()).map(Value::to_string),
         content: report.and_then(|r| r.content.clone()),
         trend: report.and_then(|r| r.trend.clone()),
         embedding: report.and_then(|r| r.embedding.clone()).or_else(|| handler.obituary().filter(|_| died)),
-        actor: actor.clone(),
         at: job.at,
         model: report.and_then(|r| r.model.clone()),
         prompt: report.and_then(|r| r.prompt.as_deref()).map(|p| p.chars().take(PROMPT_KEPT).collect()),
-        input_sha256: Some(input_digest(&item.run)),
+        prompt_sha256: report.and_then(|r| r.prompt_sha256),
+        cluster: acting.or_else(|| job.workflow.step(&run.step).and_then(|step| step.cluster.clone())),
+        input_sha256: job.input_sha256.or_else(|| Some(input_digest(run))),
         original: if died { encode_entry(&job.entry.fields) } else { Vec::new() },
         origin: died.then(|| (stream, job.entry.id.to_string())),
+        ..Advance::by(actor.clone(), what(&signal, &transition))
     };
     Routed { delay: delay(&transition), transition, advance }
 }
@@ -62,13 +71,13 @@ pub(crate) fn advance(
         .filter_map(|name| Some((name.clone(), serde_json::from_str(run.artifact(name)?).ok()?)))
         .collect();
     rails::advance(workflow, &standing, signal, &artifacts, facts)
-        .unwrap_or_else(|impossible| rails::bug(&standing, &impossible.to_string()))
+        .unwrap_or_else(|impossible| rails::bug(workflow, &standing, facts, &impossible.to_string()))
 }
 
 fn signal(happening: &Happening) -> Signal<'_> {
     match happening {
         Happening::Outcome(Outcome::Done(report) | Outcome::Plan(report, _)) => {
-            Signal::Done { output: &report.output }
+            Signal::Done { output: &report.output, patch: report.patch.as_ref() }
         }
         Happening::Outcome(Outcome::Escalate(report, question)) => {
             Signal::Escalate { output: &report.output, question }
@@ -77,6 +86,7 @@ fn signal(happening: &Happening) -> Signal<'_> {
         Happening::Outcome(Outcome::Failed(failure)) => Signal::Failed { failure },
         Happening::Poisoned { deliveries } => Signal::Poisoned { deliveries: *deliveries },
         Happening::Postponed { reason, .. } => Signal::Postponed { reason },
+        Happening::Begins => Signal::Begin,
         Happening::DryRun(report) => Signal::DryRun { output: &report.output },
     }
 }
@@ -87,9 +97,10 @@ fn report(happening: &Happening) -> Option<&Report> {
             Outcome::Done(r) | Outcome::Escalate(r, _) | Outcome::Reject(r, _) | Outcome::Plan(r, _),
         )
         | Happening::DryRun(r) => Some(r),
-        Happening::Outcome(Outcome::Failed(_)) | Happening::Poisoned { .. } | Happening::Postponed { .. } => {
-            None
-        }
+        Happening::Outcome(Outcome::Failed(_))
+        | Happening::Poisoned { .. }
+        | Happening::Postponed { .. }
+        | Happening::Begins => None,
     }
 }
 
@@ -103,6 +114,7 @@ fn what(signal: &Signal<'_>, transition: &Transition) -> &'static str {
     }
     match signal {
         Signal::Failed { .. } | Signal::Postponed { .. } => "retried",
+        Signal::Begin => "begun",
         Signal::Reject { .. } => "rejected",
         Signal::DryRun { .. } => "dry_run",
         _ if transition.incident.is_some() => "rejected",

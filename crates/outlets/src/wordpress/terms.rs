@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use calls::http;
 use model::Failure;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Site, read};
-use crate::http;
 
 /// Terms that a site has, as far as they were asked for.
 #[derive(Debug)]

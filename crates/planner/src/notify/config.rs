@@ -112,9 +112,20 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
+    /// The end of a run is told the target alone that whoever asked for the run named.
     pub(crate) fn wants(&self, notice: &Notice) -> bool {
         self.on.contains(&notice.kind)
             && (self.tenant == "*" || notice.tenant.as_deref() == Some(self.tenant.as_str()))
+            && (notice.kind != NoticeKind::RunEnded || notice.detail["target"] == self.name.as_str())
+    }
+
+    pub(crate) fn hears_of(&self, kind: NoticeKind) -> bool {
+        self.on.contains(&kind)
+    }
+
+    /// Its name, and the tenant that it is for.
+    pub(crate) fn named(&self) -> (&str, &str) {
+        (&self.name, &self.tenant)
     }
 }
 

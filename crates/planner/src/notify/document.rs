@@ -55,6 +55,10 @@ fn sentence(kind: NoticeKind, data: &Value) -> String {
                 "Nobody has answered since {since} about {title} ({issue}): {question} See `tidemill escalations show {id}`."
             )
         }
+        NoticeKind::BudgetOverrun => {
+            let question = of("question");
+            format!("A budget holds back {title}: {question} See `tidemill escalations show {id}`.")
+        }
         NoticeKind::IncidentOpened => {
             format!("Policy holds back {title} ({}). See `tidemill why {}`.", of("kind"), of("run_id"))
         }
@@ -63,6 +67,10 @@ fn sentence(kind: NoticeKind, data: &Value) -> String {
             if data["breaker"] == "outlet" {
                 format!(
                     "The outlet {name} is out since {since}, its posts wait: {reason}. See `tidemill doctor`."
+                )
+            } else if data["breaker"] == "provider" {
+                format!(
+                    "The agents' provider {name} is out since {since}, its steps wait: {reason}. See `tidemill doctor`."
                 )
             } else {
                 format!(
@@ -79,6 +87,10 @@ fn sentence(kind: NoticeKind, data: &Value) -> String {
         NoticeKind::RevocationRefused => {
             let (who, outlet, reason) = (of("requested_by"), of("outlet"), of("reason"));
             format!("{title}, which {who} wanted withdrawn from {outlet}, is still out: {reason}.")
+        }
+        NoticeKind::RunEnded => {
+            let (state, step, reason, id) = (of("state"), of("step"), of("reason"), of("run_id"));
+            format!("{title} ended as {state} at {step}: {reason}. See `tidemill why {id}`.")
         }
     }
 }
@@ -99,6 +111,10 @@ pub(crate) fn sample(kind: NoticeKind) -> Value {
                 "reason": reason, "requested_by": requested_by })
     };
     let detail = match kind {
+        NoticeKind::BudgetOverrun => json!({
+            "escalation_id": ID, "issue_type": "budget_overrun", "rule": "budget of the tenant for this day",
+            "question": "Before `code` the budget of tokens of the tenant for this day does not suffice any more.",
+            "opened_at": AT, "due_at": "2026-03-02T09:30:00.000000+00:00" }),
         NoticeKind::EscalationOpened | NoticeKind::EscalationOverdue => json!({
             "escalation_id": ID, "issue_type": "toxicity", "rule": "judge.toxicity_score > values.max_toxicity",
             "question": "This text reads as toxic. May it be published as it is?",
@@ -111,6 +127,10 @@ pub(crate) fn sample(kind: NoticeKind) -> Value {
             "opened_at": AT }),
         NoticeKind::PublicationUnknown => publication(None, "its sender died and its run moved on"),
         NoticeKind::RevocationRefused => publication(Some("desk"), "it answered 403 Forbidden"),
+        NoticeKind::RunEnded => json!({
+            "target": "desk", "state": "published", "lifecycle": "published", "step": "publish",
+            "reason": "published: 2026/03/the-ferry-is-electric-now", "pipeline_version": "trend@1-0a1b2c3d4e5f",
+            "request_id": "order-17", "rerun_of": null, "dry_run": false, "ended_at": AT }),
     };
     let of_run = kind != NoticeKind::BreakerOpened;
     of(&Notice {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleet::Process;
-use record::{Lease, NewNotification, Notice};
+use record::{Lease, NewNotification, Notice, NoticeKind, Record};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -32,6 +32,16 @@ const GROUP: i64 = 200;
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How often old ones are looked for.
 const SWEEP: Duration = Duration::from_secs(3600);
+
+/// Makes known which targets the end of a run can be told.
+///
+/// # Errors
+/// [`record::Error`].
+pub(crate) async fn register(record: &Record, receivers: &[Receiver]) -> Result<(), record::Error> {
+    let targets: Vec<(&str, &str)> =
+        receivers.iter().filter(|one| one.hears_of(NoticeKind::RunEnded)).map(Receiver::named).collect();
+    record.register_targets(&targets).await
+}
 
 /// Notifies until the process stops.
 pub(crate) async fn run(process: Process, section: Section, receivers: Vec<Receiver>) {
@@ -81,6 +91,7 @@ impl Notifier {
             return Ok(());
         }
         record.notice_overdue_escalations(self.section.overdue_after).await?;
+        record.notice_ended_runs().await?;
         while self.spread().await? {}
         for (target, reason) in record.give_up_notifications().await? {
             send::count(&self.process, &target, "given_up");

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use fleet::{Arrival, Door, DoorError, FiringLabels, Process};
-use model::NewEvent;
+use model::{NewEvent, SourceName};
 use rails::{Circumstances, Conclusion, Projection, Watch};
 use record::{Handling, OpenFiring};
+use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
 use super::PAUSE;
-use super::config::Trigger;
+use super::config::{REQUEST_ID, Trigger};
 use super::known::Known;
 use crate::error::RoundError;
 
@@ -61,7 +62,8 @@ async fn conclude(process: &Process, door: &Door, firing: &OpenFiring) -> Result
         None if firing.definition.is_some() => return Ok(()),
         None => Err("the planners do not have this trigger any more".to_owned()),
     };
-    let rule = trigger.as_ref().map(Trigger::rule).unwrap_or_default();
+    // A backfill has a pace of its own, and times that are long gone.
+    let rule = trigger.as_ref().filter(|_| !firing.backfilled).map(Trigger::rule).unwrap_or_default();
     let admission = prepared.as_ref().ok().map(|arrival| &arrival.admission);
     let decide = |now: &Circumstances| match (rails::conclude(&firing.trigger, &rule, now), &prepared) {
         (Conclusion::Run, Err(why)) => Conclusion::Suppressed(why.clone()),
@@ -105,10 +107,37 @@ async fn prepare(door: &Door, trigger: &Trigger, firing: &OpenFiring) -> Result<
         Ok(event) => event,
         Err(why) => return Ok(Err(why)),
     };
-    match door.draw_up(event, &firing.tenant, firing.traceparent.as_deref()).await {
+    match draw_up(door, trigger, event, firing).await {
         Ok(arrival) => Ok(Ok(arrival)),
         Err(DoorError::Record(error)) => Err(error.into()),
         Err(refused) => Ok(Err(refused.to_string())),
+    }
+}
+
+async fn draw_up(
+    door: &Door,
+    trigger: &Trigger,
+    event: NewEvent,
+    firing: &OpenFiring,
+) -> Result<Arrival, DoorError> {
+    let traceparent = firing.traceparent.as_deref();
+    let Some(name) = &trigger.workflow else {
+        return door.draw_up(event, &firing.tenant, traceparent).await;
+    };
+    let workflow = door.active(&firing.tenant, name).await?;
+    door.draw_up_for(&workflow, event, &firing.tenant, traceparent).await
+}
+
+/// The request id that the trigger takes from what fired it.
+fn named(
+    trigger: &Trigger,
+    input: &serde_json::Map<String, serde_json::Value>,
+) -> Result<Option<String>, String> {
+    let Some(naming) = trigger.naming()? else { return Ok(None) };
+    let named = naming.payload(input).map_err(|e| format!("request_id: {e}"))?;
+    match named[REQUEST_ID].as_str() {
+        Some(id) if !id.trim().is_empty() => Ok(Some(id.to_owned())),
+        _ => Err("request_id: it makes no text".to_owned()),
     }
 }
 
@@ -120,6 +149,13 @@ fn event(trigger: &Trigger, firing: &OpenFiring) -> Result<NewEvent, String> {
     let projection = Projection::compile(trigger.payload.clone(), &trigger.project)?;
     let payload = projection.payload(&input).map_err(|e| format!("project: {e}"))?.to_string();
     // The same cause leads to the same event, also where the record was put back from a backup and fires again.
-    let request_id = model::sha256(&[firing.trigger.as_bytes(), &[0], firing.origin.as_bytes()]).to_hex();
+    let made = || model::sha256(&[firing.trigger.as_bytes(), &[0], firing.origin.as_bytes()]).to_hex();
+    let request_id = named(trigger, &input)?.unwrap_or_else(made);
+    if trigger.workflow.is_some() {
+        // A workflow that takes nothing may be fired with nothing.
+        let source = SourceName::parse(&trigger.source).map_err(|e| e.to_string())?;
+        let inputs = RawValue::from_string(payload).map_err(|e| e.to_string())?;
+        return NewEvent::asked_for(source, Some(request_id), inputs).map_err(|e| e.to_string());
+    }
     NewEvent::from_upstream(&trigger.source, &request_id, payload.as_bytes()).map_err(|e| e.to_string())
 }

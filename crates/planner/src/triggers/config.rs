@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fleet::Fault;
-use rails::{FiringRule, Overlap};
+use rails::{CatchUp, FiringRule, Overlap, Projection};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -16,8 +16,11 @@ use crate::clock::Clock;
 pub struct Trigger {
     /// Its name.
     pub name: String,
-    /// The source of the events it makes; the intents say which workflow serves it.
+    /// The source of the events it makes.
     pub source: String,
+    /// The workflow that its runs go through, with the version that is active for the tenant; without one the intents say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
     /// Whose it is: it sees this tenant's events alone.
     #[serde(default = "default_tenant")]
     pub tenant: String,
@@ -33,6 +36,9 @@ pub struct Trigger {
     /// Fields of the payload that are made of the firing's input: name → CEL over `input`.
     #[serde(default)]
     pub project: BTreeMap<String, String>,
+    /// The request id of the runs it begins, by CEL over `input`; without it one is made of the trigger and the cause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
     /// What a firing does while the run of an earlier one is open.
     #[serde(default)]
     pub overlap: Overlap,
@@ -40,6 +46,12 @@ pub struct Trigger {
     #[serde(default, with = "fleet::config::duration")]
     pub cooldown: Duration,
 }
+
+/// The field of a payload that names it.
+pub(crate) const REQUEST_ID: &str = "request_id";
+
+/// A time this long ago was missed, where missed times are not made up for: two planners may take over from each other.
+const MISSED: Duration = Duration::from_secs(60);
 
 /// When the clock fires a trigger.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -53,6 +65,9 @@ pub struct Schedule {
     /// A firing that comes later than this is suppressed: the planners were away. With 0s it is made up for, once.
     #[serde(default, with = "fleet::config::duration")]
     pub deadline: Duration,
+    /// What becomes of times that passed while no planner ran.
+    #[serde(default)]
+    pub catch_up: CatchUp,
 }
 
 /// Which events fire a trigger.
@@ -88,15 +103,32 @@ impl Trigger {
         self.schedule.as_ref().map(|of| Clock::parse(place, &of.cron, &of.timezone)).transpose()
     }
 
+    /// What makes the request id, where it says so: a payload of one field.
+    ///
+    /// # Errors
+    /// The expression cannot be read.
+    pub(crate) fn naming(&self) -> Result<Option<Projection>, String> {
+        let expression = |source: &String| BTreeMap::from([(REQUEST_ID.to_owned(), source.clone())]);
+        let compile = |source: &String| Projection::compile(Map::new(), &expression(source));
+        self.request_id.as_ref().map(compile).transpose()
+    }
+
     pub(crate) fn rule(&self) -> FiringRule {
         FiringRule {
             overlap: self.overlap,
             cooldown: self.cooldown,
-            deadline: self
-                .schedule
-                .as_ref()
-                .map(|schedule| schedule.deadline)
-                .filter(|deadline| !deadline.is_zero()),
+            deadline: self.schedule.as_ref().and_then(Schedule::latest),
+        }
+    }
+}
+
+impl Schedule {
+    /// How late a firing may be that still becomes a run; `None` where that does not matter.
+    fn latest(&self) -> Option<Duration> {
+        let deadline = Some(self.deadline).filter(|deadline| !deadline.is_zero());
+        match self.catch_up {
+            CatchUp::None => Some(deadline.map_or(MISSED, |deadline| deadline.min(MISSED))),
+            CatchUp::Once | CatchUp::All => deadline,
         }
     }
 }

@@ -77,6 +77,7 @@ fn firing(known: &Known, key: &str, delivery: &Delivery) -> Result<NewFiring, St
         request_id,
         follows: None,
         meant_for: None,
+        backfill: None,
         traceparent: entry.traceparent,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rails::Watch;
+use rails::{CatchUp, Watch};
 use record::Record;
 
 use super::config::Trigger;
@@ -14,8 +14,8 @@ use crate::clock::Clock;
 pub(crate) struct Known {
     /// The tenant of each, by name.
     pub(crate) tenants: BTreeMap<String, String>,
-    /// When each fires that has a schedule.
-    pub(crate) clocks: BTreeMap<String, Clock>,
+    /// When each fires that has a schedule, and what becomes of times that passed.
+    pub(crate) clocks: BTreeMap<String, (Clock, CatchUp)>,
     /// Those that wait for events.
     pub(crate) reactive: Reactive,
 }
@@ -31,7 +31,9 @@ impl Known {
                 continue;
             };
             if let Ok(Some(clock)) = trigger.clock(&row.name) {
-                known.clocks.insert(row.name.clone(), clock);
+                let catch_up =
+                    trigger.schedule.as_ref().map(|schedule| schedule.catch_up).unwrap_or_default();
+                known.clocks.insert(row.name.clone(), (clock, catch_up));
             }
             if let Some(on) = &trigger.on
                 && let Ok(watch) = Watch::compile(&on.kind, on.when.as_deref())

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use fleet::{Fault, Process};
 use rails::{Projection, Watch};
-use record::NewTrigger;
+use record::{EVERY_TENANT, NewTrigger};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -64,6 +64,8 @@ pub(crate) async fn register(process: &Process, triggers: Vec<Clocked<'_>>) -> R
         process.record.triggers().await?.into_iter().map(|t| (t.name, t.definition)).collect();
     let mut registrations = Vec::with_capacity(triggers.len());
     for (trigger, clock) in triggers {
+        let wrong = |why: String| Fault::usage(format!("planner.triggers.{}: {why}", trigger.name));
+        served(process, trigger).await?.map_err(wrong)?;
         let written = |trigger: &Trigger| serde_json::to_string(trigger);
         let definition = written(trigger).map_err(|e| Fault::bug(e.to_string()))?;
         // An older build may have written it in another way.
@@ -89,15 +91,27 @@ fn fits(trigger: &Trigger, section: &Section) -> Result<(), String> {
     if let Some(on) = &trigger.on {
         Watch::compile(&on.kind, on.when.as_deref())?;
     }
+    trigger.naming()?;
     Projection::compile(trigger.payload.clone(), &trigger.project).map_err(|e| format!("project.{e}"))?;
     let serves = |intent: &crate::config::Intent| {
         (intent.tenant == "*" || intent.tenant == trigger.tenant)
             && rails::glob_matches(&intent.source, &trigger.source)
     };
-    match section.intents.iter().any(serves) {
-        true => Ok(()),
-        false => Err(format!("no intent serves its source `{}`", trigger.source)),
+    if trigger.workflow.is_none() && !section.intents.iter().any(serves) {
+        return Err(format!("no intent serves its source `{}`", trigger.source));
     }
+    Ok(())
+}
+
+/// Whether the workflow that it names is active.
+async fn served(process: &Process, trigger: &Trigger) -> Result<Result<(), String>, record::Error> {
+    let Some(name) = &trigger.workflow else { return Ok(Ok(())) };
+    let active = process.record.active_workflows().await?;
+    let of = |tenant: &str| active.get(tenant).is_some_and(|known| known.contains_key(name));
+    if of(&trigger.tenant) || of(EVERY_TENANT) {
+        return Ok(Ok(()));
+    }
+    Ok(Err(format!("no workflow `{name}` is active for its tenant `{}`", trigger.tenant)))
 }
 
 /// Fires and concludes until the process stops.

@@ -103,6 +103,7 @@ impl Reactive {
                 input: json!({ "cause": event }).to_string(),
                 follows: happened.follows,
                 meant_for: None,
+                backfill: None,
                 traceparent: happened.traceparent.clone(),
             })
             .collect()

@@ -69,6 +69,7 @@ impl Chain {
             gates: &[],
             trace_id: trace_id(row.get("traceparent")),
             planner_intent: row.get("purpose"),
+            beyond: None,
         }
         .link(head)?;
         sqlx::query(

@@ -6,7 +6,7 @@ mod revoke;
 mod settle;
 
 use chrono::{DateTime, Utc};
-use model::{RunId, Sha256Digest, sha256};
+use model::{RunId, RunState, Sha256Digest, sha256};
 use serde::Serialize;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
@@ -199,13 +199,26 @@ fn read(row: &sqlx::postgres::PgRow) -> Result<Publication, Error> {
     })
 }
 
-/// Locks a run; `false` where it no longer stands as loaded.
+/// Locks a run, and the branch of it that is meant; `false` where that no longer stands as loaded, or the run ended.
 async fn lock_run(connection: &mut PgConnection, run: &LoadedRun) -> Result<bool, Error> {
     let now: Option<(i32, String)> =
         sqlx::query_as("SELECT seq, state FROM runs WHERE run_id = $1 FOR UPDATE")
             .bind(run.run.0)
-            .fetch_optional(connection)
+            .fetch_optional(&mut *connection)
             .await
             .map_err(Error::sql("the lock of a run"))?;
-    Ok(now.is_some_and(|(seq, state)| seq == run.seq && state == run.state.as_str()))
+    let stands = |seq: i32, state: &str| seq == run.seq && state == run.state.as_str();
+    let Some((seq, state)) = now else { return Ok(false) };
+    if run.branch == 0 {
+        return Ok(stands(seq, &state));
+    }
+    let is_open = state.parse().is_ok_and(RunState::is_open);
+    let now: Option<(i32, String)> =
+        sqlx::query_as("SELECT seq, state FROM run_branches WHERE run_id = $1 AND branch = $2 FOR UPDATE")
+            .bind(run.run.0)
+            .bind(run.branch)
+            .fetch_optional(connection)
+            .await
+            .map_err(Error::sql("the lock of a branch"))?;
+    Ok(is_open && now.is_some_and(|(seq, state)| stands(seq, &state)))
 }

@@ -1,21 +1,24 @@
 //! Settling: what an outlet answered, what a person says, what nobody can say.
 
 use model::{Actor, RunId};
+use rails::Facts;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::chain::Chain;
 use super::{Publication, PublicationState, lock_run};
 use crate::notices::{self, NoticeKind};
-use crate::{Error, Item, Record, Routed, advance, extras};
+use crate::{Error, Item, LoadedRun, Record, Routed, Won, beyond};
 
 /// A row whose sender is gone, and whose run will not ask for it.
 const ABANDONED: &str = "p.state = 'sent' AND p.deadline < now() AND NOT EXISTS (
-    SELECT FROM runs r WHERE r.run_id = p.run_id AND r.state = 'running' AND r.step = p.step)";
+    SELECT FROM runs r WHERE r.run_id = p.run_id AND r.state = 'running' AND r.step = p.step)
+  AND NOT EXISTS (
+    SELECT FROM run_branches b WHERE b.run_id = p.run_id AND b.state = 'running' AND b.step = p.step)";
 
 impl Record {
     /// Writes an outlet's answer and, in the same transaction, the run's transition. The answer stays written even
-    /// where the run's compare-and-set loses. Returns the run's new `seq` if it won. Where another process took the claim
+    /// where the run's compare-and-set loses. Returns the transition if it won. Where another process took the claim
     /// over since, only a delivery is news: anything else is left to that process.
     ///
     /// # Errors
@@ -27,40 +30,46 @@ impl Record {
         state: PublicationState,
         reference: Option<&str>,
         reason: Option<&str>,
-        item: Item,
-        routed: Routed,
-    ) -> Result<Option<i32>, Error> {
+        item: &Item,
+        route: &(dyn Fn(&LoadedRun, &Facts) -> Routed + Sync),
+    ) -> Result<Option<Won>, Error> {
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
+        beyond::lock(&mut tx, item).await?;
         // The run first, as claim and cancel do, so that they cannot wait for each other.
         let chain = Chain::lock(&mut tx, item.run.run).await?;
         if state != PublicationState::Confirmed && is_taken_over(&mut tx, claim).await? {
             return Ok(None);
         }
         let settled = settle_row(&mut tx, claim.publication_id, state, reference, reason, None).await?;
-        let (items, routed) = ([item], [routed]);
-        let won = advance::compare_and_set(&mut tx, &items, &routed, &[true]).await?;
-        extras::write(&mut tx, &items, &routed, &won).await?;
-        if settled && won[0].is_none() {
+        let mut actor = None;
+        let routed = |run: &LoadedRun, facts: &Facts| {
+            let routed = route(run, facts);
+            actor = Some(routed.advance.actor.clone());
+            Ok::<_, Error>(routed)
+        };
+        let won = beyond::act(&mut tx, &self.policies, item, routed).await?;
+        if settled && won.is_none() {
             let words = reference.or(reason).unwrap_or_default();
-            chain.append(&mut tx, state.as_str(), words, &routed[0].advance.actor).await?;
+            let actor = actor.unwrap_or_else(|| route(&item.run, &Facts::default()).advance.actor);
+            chain.append(&mut tx, state.as_str(), words, &actor).await?;
         }
         tx.commit().await.map_err(Error::sql("a commit"))?;
-        Ok(won[0])
+        Ok(won)
     }
 
     /// A person's answer to an `unknown` row, with the run's transition and the escalation's end in one transaction.
     /// `None` where the row is no longer `unknown` or the run moved on; nothing was written then.
     ///
     /// # Errors
-    /// [`Error::Sql`]; [`Error::Unreadable`] where the transition's link cannot be serialised.
-    pub async fn settle_by_person(
+    /// [`Error::Sql`], and what the route refuses.
+    pub async fn settle_by_person<E: From<Error>>(
         &self,
         publication: &Publication,
         answer: rails::Settled,
         who: &str,
-        item: Item,
-        routed: Routed,
-    ) -> Result<Option<i32>, Error> {
+        item: &Item,
+        route: impl FnMut(&LoadedRun, &Facts) -> Result<Routed, E>,
+    ) -> Result<Option<Won>, E> {
         let state = match answer {
             rails::Settled::Delivered => PublicationState::Confirmed,
             rails::Settled::Resend => PublicationState::Sent,
@@ -68,30 +77,25 @@ impl Record {
         };
         let reason = format!("{who} answered {answer:?}").to_lowercase();
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
+        beyond::lock(&mut tx, item).await?;
         lock_run(&mut tx, &item.run).await?;
         if !settle_row(&mut tx, publication.publication_id, state, None, Some(&reason), Some(who)).await? {
             return Ok(None);
         }
-        let seq = item.run.seq;
-        let run = item.run.run;
-        let (items, routed) = ([item], [routed]);
-        let won = advance::compare_and_set(&mut tx, &items, &routed, &[true]).await?;
-        if won[0].is_none() {
-            return Ok(None);
-        }
-        extras::write(&mut tx, &items, &routed, &won).await?;
+        let Some(won) = beyond::act(&mut tx, &self.policies, item, route).await? else { return Ok(None) };
         sqlx::query(
             "UPDATE escalations SET resolved_at = now(), resolution = 'settled', resolved_by = $3
-             WHERE run_id = $1 AND branch = 0 AND seq = $2 AND resolved_at IS NULL",
+             WHERE run_id = $1 AND branch = $4 AND seq = $2 AND resolved_at IS NULL",
         )
-        .bind(run.0)
-        .bind(seq)
+        .bind(item.run.run.0)
+        .bind(item.run.seq)
         .bind(who)
+        .bind(item.run.branch)
         .execute(&mut *tx)
         .await
         .map_err(Error::sql("the end of an escalation"))?;
         tx.commit().await.map_err(Error::sql("a commit"))?;
-        Ok(won[0])
+        Ok(Some(won))
     }
 
     /// Makes `unknown` what is still `sent` past its deadline while its run no longer stands at the sending step, so

@@ -1,0 +1,101 @@
+//! What a run may take over of an earlier one of the same event that was pinned to another version.
+
+use std::collections::BTreeMap;
+
+use model::RunState;
+use serde_json::Value;
+
+use crate::workflow::Workflow;
+use crate::{Facts, Signal, Standing, Transition, advance};
+
+/// Whether what a step made in one version is what the step of the same id would make in the other. Runs that keep a
+/// manifest carry nothing: what their steps made depends on a blackboard.
+#[must_use]
+pub fn fits(from: &Workflow, to: &Workflow, step: &str) -> bool {
+    let (Some(one), Some(other)) = (from.step(step), to.step(step)) else { return false };
+    !from.keeps_manifest()
+        && !to.keeps_manifest()
+        && !other.side_effect
+        && one.worker == other.worker
+        && one.role == other.role
+        && one.with == other.with
+        && one.output_schema == other.output_schema
+}
+
+/// The transition that an earlier output makes at this step, where it leads on to another step. An approval, a question, an
+/// end are not carried: the step is done again, so that they come about anew or not at all.
+#[must_use]
+pub fn carried(
+    workflow: &Workflow,
+    at: &Standing<'_>,
+    output: &Value,
+    artifacts: &BTreeMap<String, Value>,
+    facts: &Facts,
+) -> Option<Transition> {
+    let signal = Signal::Done { output, patch: None };
+    let transition = advance(workflow, at, &signal, artifacts, facts).ok()?;
+    let goes_on = transition.state == RunState::Running
+        && transition.step != at.step
+        && transition.approval.is_none()
+        && workflow.step(&transition.step).is_some();
+    goes_on.then_some(transition)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Lifecycle, RunId};
+    use serde_json::json;
+
+    use super::*;
+    use crate::Catalog;
+
+    const WORKERS: &[&str] = &["etl", "embedding", "judge", "publisher"];
+
+    fn workflow(steps: &str) -> Workflow {
+        let yaml = format!("name: t\nversion: 1\nvalues: {{ min: 0.5 }}\nsteps:\n{steps}");
+        let catalog = Catalog { workers: WORKERS, ..Catalog::default() };
+        Workflow::register(&yaml, &BTreeMap::new(), &catalog).unwrap()
+    }
+
+    fn carried_to(workflow: &Workflow, step: &str, output: &Value) -> Option<String> {
+        let at = Standing {
+            run: RunId(uuid::Uuid::nil()),
+            branch: 0,
+            state: RunState::Running,
+            lifecycle: Lifecycle::Draft,
+            step,
+            attempt: 0,
+            content: None,
+        };
+        carried(workflow, &at, output, &BTreeMap::new(), &Facts::default()).map(|found| found.step)
+    }
+
+    #[test]
+    fn an_output_is_carried_where_the_new_version_would_go_on_with_it() {
+        let new = workflow(
+            "  - id: a\n    worker: etl\n    branches: [{ when: 'a.x < values.min', escalate: low }]\n    on_success: b\n  \
+             - { id: b, worker: judge, approve: by_rule, on_success: c }\n  \
+             - { id: c, worker: publisher, side_effect: true, on_success: { end: published } }",
+        );
+        assert_eq!(carried_to(&new, "a", &json!({ "x": 0.9 })).as_deref(), Some("b"));
+        assert_eq!(carried_to(&new, "a", &json!({ "x": 0.1 })), None, "a question is asked anew");
+        assert_eq!(carried_to(&new, "a", &json!({})), None, "a condition that errs asks");
+        assert_eq!(carried_to(&new, "b", &json!({})), None, "an approval comes about anew");
+        assert_eq!(carried_to(&new, "c", &json!({})), None);
+    }
+
+    #[test]
+    fn a_step_fits_where_the_same_worker_does_it_in_the_same_way() {
+        let end = "on_success: { end: done }";
+        let old = workflow(&format!("  - {{ id: a, worker: etl, with: {{ k: 1 }}, {end} }}"));
+        for (step, expected) in [
+            (format!("  - {{ id: a, worker: etl, with: {{ k: 1 }}, deadline: 5s, {end} }}"), true),
+            (format!("  - {{ id: a, worker: etl, {end} }}"), false),
+            (format!("  - {{ id: a, worker: judge, with: {{ k: 1 }}, {end} }}"), false),
+            (format!("  - {{ id: b, worker: etl, with: {{ k: 1 }}, {end} }}"), false),
+            (format!("  - {{ id: a, worker: etl, with: {{ k: 1 }}, max_visits: 2, {end} }}"), false),
+        ] {
+            assert_eq!(fits(&old, &workflow(&step), "a"), expected, "{step}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Budgets: reserved before, settled after, fail closed.
+
+use std::time::Duration;
+
+use model::{Failure, RunState, Usage};
+use serde_json::json;
+
+use super::super::*;
+use super::simulator::Simulator;
+use crate::{Allowance, Budget, Decision, Refusal};
+
+const SPENDING: &str = "
+name: t
+version: 1
+budget: { tokens: 1000 }
+steps:
+  - { id: draft, worker: agent, budget: { tokens: 600 }, retries: { max_attempts: 9 }, on_success: check }
+  - { id: check, worker: agent, budget: { tokens: 600 }, fallback: { skipped: true }, on_success: last }
+  - { id: last, worker: etl, on_success: { end: done } }
+";
+
+fn tokens(tokens_in: u64) -> Usage {
+    Usage { tokens_in, ..Usage::default() }
+}
+
+fn spends(run: &mut Simulator, signal: &Signal<'_>, usage: Usage) -> Transition {
+    let facts = Facts { usage, memory: Some(run.memory.clone()), ..Facts::default() };
+    run.signal_with(0, signal, &facts).unwrap()
+}
+
+fn parked(spent: u64) -> Simulator {
+    let mut run = Simulator::begin(SPENDING, json!({}));
+    let parked = spends(&mut run, &Signal::Done { output: &json!({}), patch: None }, tokens(spent));
+    assert_eq!((parked.state, parked.step.as_str()), (RunState::Parked, "check"));
+    run
+}
+
+fn reserved(run: &Simulator, step: &str) -> u64 {
+    run.memory.reserved.get(step).map_or(0, |allowance| allowance.tokens)
+}
+
+#[test]
+fn what_a_step_may_spend_is_set_aside_and_settled_by_what_it_spent() {
+    let mut run = Simulator::begin(SPENDING, json!({}));
+    assert_eq!(reserved(&run, "draft"), 600);
+    let failure = Failure::transient("half an answer").having_spent(tokens(150));
+    run.signal(0, &Signal::Failed { failure: &failure }).unwrap();
+    assert_eq!((run.memory.used.tokens(), reserved(&run, "draft")), (150, 450));
+    spends(&mut run, &Signal::Done { output: &json!({}), patch: None }, tokens(350));
+    assert_eq!((reserved(&run, "draft"), reserved(&run, "check")), (0, 500), "the run has no more left");
+    let check = run.workflow.step("check").unwrap();
+    assert_eq!(run.memory.left(&run.workflow, check).tokens, Some(500));
+    spends(&mut run, &Signal::Done { output: &json!({}), patch: None }, tokens(100));
+    assert_eq!((run.run(), run.memory.reserved.len()), ((RunState::Running, "last"), 0));
+}
+
+#[test]
+fn a_budget_that_is_used_up_parks_the_run_and_asks() {
+    let run = parked(1000);
+    let asked = run.last.as_ref().unwrap().escalation.clone().unwrap();
+    assert_eq!(asked.issue_type, "budget_overrun");
+    for choice in ["topped up", "cheaper model", "finish with what is there", "stop"] {
+        assert!(asked.question.contains(choice), "{}", asked.question);
+    }
+    assert_eq!(asked.values["used"]["tokens_in"], 1000);
+    assert!(run.memory.reserved.is_empty());
+
+    let mut run = Simulator::begin(SPENDING, json!({}));
+    let failure = Failure::transient("again").having_spent(tokens(600));
+    let parked = run.signal(0, &Signal::Failed { failure: &failure }).unwrap();
+    assert_eq!((parked.state, parked.step.as_str(), parked.attempt), (RunState::Parked, "draft", 1));
+    assert!(parked.escalation.unwrap().question.contains("of the step"));
+}
+
+#[test]
+fn a_person_tops_up_finishes_with_what_is_there_or_stops() {
+    let mut run = parked(1000);
+    let more = Budget { tokens: Some(50), ..Budget::default() };
+    let resumed = run.decide(0, &Decision::TopUp { more, cheaper: true }).unwrap();
+    assert_eq!((run.run(), reserved(&run, "check")), ((RunState::Running, "check"), 50));
+    assert!(resumed.beyond.unwrap().memory.cheaper && resumed.approval.is_none());
+    assert_eq!(run.memory.visits["check"], 1, "it was come to once");
+
+    let mut run = parked(1000);
+    run.decide(0, &Decision::Approve).unwrap();
+    assert_eq!((run.run(), reserved(&run, "check")), ((RunState::Running, "check"), 600));
+
+    let mut run = parked(2500);
+    let still = run.decide(0, &Decision::TopUp { more, cheaper: false }).unwrap();
+    assert_eq!((still.state, still.escalation.is_some()), (RunState::Parked, true), "that is not enough");
+
+    let mut run = parked(1000);
+    let finished = run.decide(0, &Decision::Finish).unwrap();
+    assert_eq!(finished.beyond.unwrap().output, Some(json!({ "skipped": true })));
+    assert!(run.memory.degraded.contains("check"));
+    assert_eq!(run.run(), (RunState::Running, "last"), "it spends nothing of what is used up");
+
+    let mut run = parked(1000);
+    run.decide(0, &Decision::Reject).unwrap();
+    assert_eq!(run.run(), (RunState::Rejected, "check"));
+    assert_eq!(run.decide(0, &Decision::Approve), Err(Refusal::NotWaiting));
+}
+
+#[test]
+fn branches_together_set_aside_no_more_than_the_run_has() {
+    let yaml = "
+name: t
+version: 1
+budget: { cost: 0.001, time: 10s }
+steps:
+  - { id: start, worker: etl, on_success: both }
+  - { id: both, parallel: { branches: [a, b] }, on_success: { end: done } }
+  - { id: a, worker: agent, budget: { cost: 0.0006 }, on_success: join }
+  - { id: b, worker: agent, budget: { cost: 0.0006 }, on_success: join }
+";
+    let mut run = Simulator::begin(yaml, json!({}));
+    run.done("start", &json!({}));
+    let set_aside = |step: &str| run.memory.reserved[step].cost_micros;
+    assert_eq!((set_aside("a"), set_aside("b")), (600, 400));
+
+    let mut run = Simulator::begin(
+        &yaml
+            .replace("0.0006 }, on_success: join }\n  - { id: b", "0.002 }, on_success: join }\n  - { id: b"),
+        json!({}),
+    );
+    run.done("start", &json!({}));
+    assert_eq!(run.run(), (RunState::Parked, "both"), "of a fork all branches open, or none");
+    assert!(run.working().is_empty() && run.memory.reserved.is_empty());
+    let more = Budget { cost_micros: Some(2000), ..Budget::default() };
+    run.decide(0, &Decision::TopUp { more, cheaper: false }).unwrap();
+    assert_eq!((run.run(), run.working()), ((RunState::Running, "both"), vec![1, 2]));
+}
+
+#[test]
+fn time_is_what_workers_take_and_a_budget_of_nothing_is_used_up() {
+    let left = |limit: Budget, gone: Usage| limit.left(Allowance::default(), gone.into()).exhausted();
+    let time = Budget { time: Some(Duration::from_secs(1)), ..Budget::default() };
+    assert_eq!(left(time, Usage { millis: 999, ..Usage::default() }), None);
+    assert_eq!(left(time, Usage { millis: 1000, ..Usage::default() }), Some("time"));
+    assert_eq!(left(Budget { tokens: Some(0), ..Budget::default() }, Usage::default()), Some("tokens"));
+    assert_eq!(left(Budget::default(), tokens(u64::MAX)), None);
+}

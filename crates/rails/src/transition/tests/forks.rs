@@ -1,0 +1,149 @@
+use model::RunState;
+use serde_json::json;
+
+use super::super::*;
+use super::simulator::Simulator;
+
+fn fork(join: &str, more: &str) -> Simulator {
+    let yaml = format!(
+        "
+name: t
+version: 1
+steps:
+  - {{ id: first, worker: etl, on_success: both }}
+  - {{ id: both, parallel: {{ branches: [a, b, c], join: {join} }}, on_success: last{more} }}
+  - {{ id: a, worker: etl, on_success: a2 }}
+  - {{ id: a2, worker: etl, on_success: join }}
+  - {{ id: b, worker: judge, on_success: join, branches: [{{ when: 'b.stop', end: needs_review }}, {{ when: 'b.bad', reject: policy }}, {{ when: 'b.ask', escalate: unsure }}] }}
+  - {{ id: c, worker: judge, on_success: join }}
+  - {{ id: last, worker: judge, on_success: {{ end: done }} }}
+  - {{ id: mend, worker: judge, on_success: {{ end: done }} }}
+"
+    );
+    let mut run = Simulator::begin(&yaml, json!({}));
+    let opened = run.done("first", &json!({}));
+    assert_eq!((opened.state, opened.step.as_str()), (RunState::Running, "both"));
+    assert_eq!(run.working(), [1, 2, 3]);
+    run
+}
+
+fn fine() -> serde_json::Value {
+    json!({ "stop": false, "bad": false, "ask": false })
+}
+
+#[test]
+fn all_branches_must_succeed_and_the_last_one_moves_the_run() {
+    let mut run = fork("all", "");
+    for step in ["a", "c", "a2"] {
+        run.done(step, &json!({}));
+        assert_eq!(run.run(), (RunState::Running, "both"));
+    }
+    let last = run.done("b", &fine());
+    assert_eq!((last.state, last.step.as_str()), (RunState::Done, "b"));
+    assert_eq!(run.run(), (RunState::Running, "last"));
+    assert_eq!(run.joins, ["join of both"]);
+    run.done("last", &json!({}));
+    assert_eq!(run.run(), (RunState::Done, "last"));
+}
+
+#[test]
+fn any_branch_is_enough_and_the_others_are_closed() {
+    let mut run = fork("any", "");
+    run.fails("c");
+    assert_eq!(run.run(), (RunState::Running, "both"));
+    let joined = run.done("b", &fine());
+    assert_eq!(joined.beyond.unwrap().closes, [1]);
+    assert_eq!((run.row(1).state, run.run()), (RunState::Cancelled, (RunState::Running, "last")));
+    let closed = run.signal(1, &Signal::Done { output: &json!({}), patch: None });
+    assert!(closed.unwrap_err().to_string().contains("cancelled"));
+}
+
+#[test]
+fn a_join_whose_branches_died_still_decides_by_its_rule() {
+    let mut run = fork("{ at_least: 2 }", "");
+    run.fails("a");
+    run.done("b", &fine());
+    run.done("c", &json!({}));
+    assert_eq!(run.run(), (RunState::Running, "last"));
+
+    let mut run = fork("{ at_least: 2 }", "");
+    run.fails("a");
+    run.fails("b");
+    assert_eq!((run.run(), run.row(3).state), ((RunState::Dead, "both"), RunState::Cancelled));
+    assert_eq!(run.letters, ["broken", "broken", "`both` needs 2 branches that succeed, and 0 did"]);
+
+    let mut run = fork("all", ", on_failure: mend");
+    run.fails("b");
+    assert_eq!(run.run(), (RunState::Running, "mend"));
+    assert_eq!(run.working(), [0]);
+}
+
+#[test]
+fn an_end_inside_of_a_branch_ends_the_run() {
+    for (output, end) in [
+        (json!({ "stop": true, "bad": false, "ask": false }), RunState::NeedsReview),
+        (json!({ "stop": false, "bad": true, "ask": false }), RunState::Rejected),
+    ] {
+        let mut run = fork("any", "");
+        let ended = run.done("b", &output);
+        assert_eq!((ended.state, run.run()), (RunState::Done, (end, "both")));
+        assert_eq!(ended.incident.is_some(), end == RunState::Rejected);
+        assert_eq!((run.row(1).state, run.row(3).state), (RunState::Cancelled, RunState::Cancelled));
+    }
+}
+
+#[test]
+fn a_run_is_cancelled_and_replayed_where_it_stands_at_a_fork() {
+    let mut run = fork("all", "");
+    let cancelled = run.signal(0, &Signal::Cancel { reason: "enough" }).unwrap();
+    assert_eq!((cancelled.state, cancelled.beyond.unwrap().closes), (RunState::Cancelled, vec![1, 2, 3]));
+    assert!(run.working().is_empty());
+    let again = run.signal(0, &Signal::Rerun { step: "both" }).unwrap();
+    assert_eq!((again.state, again.beyond.unwrap().opens.len()), (RunState::Running, 3));
+    assert!(run.signal(0, &Signal::Replay).is_err());
+    run.done("a", &json!({}));
+    run.done("c", &json!({}));
+    run.fails("a2");
+    assert_eq!(run.run(), (RunState::Dead, "both"));
+    let replayed = run.signal(0, &Signal::Replay).unwrap();
+    let opened = [(1, "a2".to_owned()), (2, "b".to_owned())];
+    assert_eq!(replayed.beyond.unwrap().opens, opened, "what succeeded is not done again");
+    run.done("b", &fine());
+    run.done("a2", &json!({}));
+    assert_eq!(run.run(), (RunState::Running, "last"));
+}
+
+#[test]
+fn a_step_of_a_branch_is_no_place_for_the_run_and_a_branch_is_not_cancelled_alone() {
+    let mut run = fork("all", "");
+    assert!(run.signal(1, &Signal::Cancel { reason: "x" }).is_err());
+    assert!(run.signal(0, &Signal::Done { output: &json!({}), patch: None }).is_err());
+    run.signal(0, &Signal::Cancel { reason: "x" }).unwrap();
+    let refused = run.signal(0, &Signal::Rerun { step: "a2" }).unwrap_err();
+    assert!(refused.to_string().contains("from its fork"), "{refused}");
+}
+
+#[test]
+fn a_branch_waits_for_a_person_while_its_siblings_end() {
+    let mut run = fork("all", "");
+    run.done("b", &json!({ "stop": false, "bad": false, "ask": true }));
+    assert_eq!(run.row(2).state, RunState::Waiting);
+    run.done("a", &json!({}));
+    run.done("a2", &json!({}));
+    run.done("c", &json!({}));
+    assert_eq!(run.run(), (RunState::Running, "both"));
+    run.decide(2, &crate::Decision::Approve).unwrap();
+    assert_eq!(run.run(), (RunState::Running, "last"));
+}
+
+#[test]
+fn a_dead_branch_is_replayed_while_its_join_is_open() {
+    let mut run = fork("any", "");
+    run.fails("b");
+    assert_eq!(run.row(2).state, RunState::Dead);
+    run.signal(2, &Signal::Replay).unwrap();
+    assert_eq!(run.row(2).state, RunState::Running);
+    run.fails("b");
+    run.done("c", &json!({}));
+    assert!(run.signal(2, &Signal::Replay).unwrap_err().to_string().contains("is decided"));
+}

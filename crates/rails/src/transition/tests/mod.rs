@@ -1,0 +1,11 @@
+mod blackboard;
+mod budgets;
+mod calls;
+mod documents;
+mod forks;
+mod gates;
+mod loops;
+mod orchestrate;
+mod random;
+mod simulator;
+mod trend;

@@ -1,0 +1,141 @@
+//! Steps and content whose time is over.
+
+use model::RunId;
+use serde_json::Value;
+use testkit::eventually;
+
+use crate::branches::serving;
+use crate::door::{ALL, Desk};
+use crate::fleet::{Fleet, event, events};
+
+async fn whats(fleet: &Fleet, run: RunId) -> Vec<String> {
+    let detail = fleet.record.run_detail(run).await.unwrap().unwrap();
+    let told = |link: &record::ProvenanceView| {
+        let entry: Value = serde_json::from_str(link.entry.get()).unwrap();
+        entry["what"].as_str().unwrap().to_owned()
+    };
+    detail.provenance.iter().map(told).collect()
+}
+
+fn waiting(on_timeout: &str) -> String {
+    format!(
+        "
+name: timed
+version: 1
+steps:
+  - {{ id: etl, worker: etl, on_success: judge }}
+  - id: judge
+    worker: judge
+    ttl: {{ waiting: 1s }}
+    {on_timeout}
+    on_success: last
+  - {{ id: last, worker: etl, on_success: {{ end: done }} }}
+"
+    )
+}
+
+#[tokio::test]
+async fn a_job_that_no_worker_takes_in_time_goes_where_its_workflow_says() {
+    let document = waiting("on_timeout: last");
+    let mut fleet = serving("timed", &document).await;
+    fleet.start("etl").await;
+    fleet.add(events(3)).await;
+    let runs = fleet.settled(3).await;
+    assert!(runs.iter().all(|run| run.state == "done" && run.step == "last"), "{runs:?}");
+    assert_eq!(whats(&fleet, runs[0].run_id).await, ["accepted", "done", "timed_out", "done"]);
+    // The late judge finds jobs that are behind, and changes nothing.
+    fleet.start("judge").await;
+    fleet.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn without_a_way_out_a_run_whose_time_is_over_dies_with_the_reason() {
+    let mut fleet = serving("timed", &waiting("")).await;
+    fleet.start("etl").await;
+    fleet.add([event(1)]).await;
+    let runs = fleet.settled(1).await;
+    assert_eq!(
+        (runs[0].state.as_str(), runs[0].reason.as_str()),
+        ("dead", "no worker took `judge` within 1s")
+    );
+    fleet.start("judge").await;
+    fleet.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn a_first_step_that_no_worker_takes_is_over_in_time_as_well() {
+    let document = "
+name: first
+version: 1
+steps:
+  - { id: judge, worker: judge, ttl: { waiting: 1s }, on_success: { end: done } }
+";
+    let mut fleet = serving("first", document).await;
+    fleet.start("gateway").await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let (request_id, payload) = event(1);
+    let body = serde_json::json!({ "source": "s", "request_id": request_id, "payload": payload });
+    desk.post("/v1/events", body).await;
+    let runs = fleet.settled(1).await;
+    assert_eq!(
+        (runs[0].state.as_str(), runs[0].reason.as_str()),
+        ("dead", "no worker took `judge` within 1s")
+    );
+}
+
+#[tokio::test]
+async fn a_worker_that_hangs_does_not_hold_a_run_for_longer_than_its_step_may_take() {
+    let document = "
+name: hanging
+version: 1
+steps:
+  - id: etl
+    worker: etl
+    ttl: { running: 2s }
+    on_timeout: { end: needs_review }
+    on_success: { end: done }
+";
+    let mut fleet = serving("hanging", document).await;
+    fleet.start_with("etl", &[], &[("TIDEMILL_FAILPOINT", "handled:1:stop")]).await;
+    fleet.start("gateway").await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let (request_id, payload) = event(1);
+    let body = serde_json::json!({ "source": "s", "request_id": request_id, "payload": payload });
+    desk.post("/v1/events", body).await;
+    let runs = fleet.settled(1).await;
+    assert_eq!(
+        (runs[0].state.as_str(), runs[0].reason.as_str()),
+        ("needs_review", "`etl` was not done within 2s")
+    );
+}
+
+#[tokio::test]
+async fn content_that_stays_a_draft_for_too_long_becomes_a_letter_but_not_while_a_person_is_awaited() {
+    let document = "
+name: stuck
+version: 1
+ttl: { draft: 2s }
+steps:
+  - id: etl
+    worker: etl
+    branches: [{ when: etl.language == 'de', escalate: doubt }]
+    on_success: judge
+  - { id: judge, worker: judge, on_success: { end: done } }
+";
+    let mut fleet = serving("stuck", document).await;
+    fleet.start("etl").await;
+    let german =
+        "Die Fähre nach der Insel legt heute wegen des Sturms nicht ab, und morgen vielleicht auch nicht.";
+    let asked = ("asked".to_owned(), serde_json::json!({ "body": german }));
+    fleet.add([event(1), asked]).await;
+    let stuck = async || {
+        let runs = fleet.runs().await;
+        runs.iter().find(|run| run.state == "dead").cloned()
+    };
+    eventually("the draft is over", async || stuck().await.is_some()).await;
+    assert_eq!(stuck().await.unwrap().reason, "its content stayed draft for longer than 2s");
+    let runs = fleet.runs().await;
+    assert!(runs.iter().any(|run| run.state == "waiting"), "a person has all the time: {runs:?}");
+    fleet.start("judge").await;
+    fleet.assert_consistent().await;
+}
