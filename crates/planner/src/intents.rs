@@ -69,7 +69,8 @@ struct Configured {
 }
 
 fn workflows(config: &Section, declared: &Declared) -> Result<Configured, Fault> {
-    let (mut workflows, mut idle) = (BTreeMap::new(), BTreeSet::new());
+    let (mut workflows, mut idle, mut unfit) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+    let as_written = |document: &str| declared.register(document, &BTreeMap::new());
     for builtin in rails::BUILTINS {
         let place = format!("the built-in workflow `{}`", builtin.name);
         match checked(&place, builtin.document, config, declared) {
@@ -80,8 +81,9 @@ fn workflows(config: &Section, declared: &Declared) -> Result<Configured, Fault>
                 workflows.insert(workflow.name().to_owned(), workflow);
             }
             // Where a role of it acts outside, it would need approvals that it does not have.
-            Err(fault) if declared.has_acting_roles() => {
-                tracing::warn!(%fault, "a built-in workflow does not fit the configured roles: it is not activated");
+            Err(fault) if declared.has_acting_roles() && as_written(builtin.document).is_err() => {
+                tracing::warn!(%fault, "a built-in workflow does not fit the configured roles: it is not registered");
+                unfit.insert(builtin.name, fault);
             }
             Err(fault) => return Err(fault),
         }
@@ -89,6 +91,9 @@ fn workflows(config: &Section, declared: &Declared) -> Result<Configured, Fault>
     for file in &config.workflows {
         // A name of one that comes with the program, unless a file is called so.
         if let Some(builtin) = file.to_str().and_then(rails::builtin).filter(|_| !file.exists()) {
+            if let Some(fault) = unfit.remove(builtin.name) {
+                return Err(fault);
+            }
             idle.remove(builtin.name);
             continue;
         }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rails::GatePolicies;
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection, Row};
+use tokio::time::Instant;
 
 use crate::{Endpoint, Error};
 
@@ -16,6 +18,10 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// How long a ping waits: a server that is frozen answers nothing, and its connections stay open.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long migrations are tried again for while the fleet holds what they want, and the pause between two tries.
+const GIVING_WAY: Duration = Duration::from_mins(2);
+const MIGRATION_PAUSE: Duration = Duration::from_millis(200);
 
 /// The schema version that this build reads and writes.
 pub const SCHEMA_VERSION: i64 = 4;
@@ -73,15 +79,34 @@ impl Record {
     }
 
     /// Applies what is missing of the schema. Safe to call from several processes at once: an advisory lock orders
-    /// them.
+    /// them. Beside a fleet at work it is the migration that gives way, and tries again for two minutes.
     ///
     /// # Errors
     /// [`Error::Schema`]; permanent unless the server went away.
     pub async fn migrate(&self) -> Result<(), Error> {
-        MIGRATIONS
-            .run(&self.pool)
-            .await
-            .map_err(|error| Error::Schema(format!("the schema could not be brought up to date: {error}")))
+        let began = Instant::now();
+        loop {
+            match self.try_to_migrate().await {
+                Err(error) if gave_way(&error) && began.elapsed() < GIVING_WAY => {
+                    tokio::time::sleep(MIGRATION_PAUSE).await;
+                }
+                Err(error) => {
+                    return Err(Error::Schema(format!("the schema could not be brought up to date: {error}")));
+                }
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
+    /// On a connection of its own: one that failed still holds the advisory lock until it is closed.
+    async fn try_to_migrate(&self) -> Result<(), MigrateError> {
+        let mut connection = PgConnection::connect_with(&self.pool.connect_options()).await?;
+        // Shorter than the second after which PostgreSQL looks for deadlocks, so that it never ends a transaction of the
+        // fleet for a migration, and the fleet's queue behind the migration is short.
+        sqlx::query("SET lock_timeout = '500ms'").execute(&mut connection).await?;
+        let done = MIGRATIONS.run(&mut connection).await;
+        connection.close().await.ok();
+        done
     }
 
     /// Refuses a schema of another version, a server that would lose what it said was committed, and a record that was
@@ -170,4 +195,10 @@ impl Record {
             }
         }
     }
+}
+
+/// Whether a migration did not get a lock: 55P03, or 40P01 where PostgreSQL looks for deadlocks sooner.
+fn gave_way(error: &MigrateError) -> bool {
+    let (MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) = error else { return false };
+    source.as_database_error().and_then(|e| e.code()).is_some_and(|code| matches!(&*code, "55P03" | "40P01"))
 }

@@ -35,9 +35,9 @@ fn program(release: Release, name: &str) -> PathBuf {
     file
 }
 
-async fn migrate(servers: &Servers, release: Release) {
+async fn migrate(servers: &Servers, database_url: &str, release: Release) {
     let output = tokio::process::Command::new(program(release, "tidemill"))
-        .args(["migrate", "--database-url", servers.database_url()])
+        .args(["migrate", "--database-url", database_url])
         .current_dir(servers.folder())
         .output()
         .await
@@ -152,7 +152,7 @@ async fn a_fleet_is_upgraded_process_by_process_and_every_event_ends_once() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let gateway = free.to_string();
     let servers = Servers::start_empty().await;
-    migrate(&servers, Release::Previous).await;
+    migrate(&servers, servers.database_url(), Release::Previous).await;
     let mut fleet = Fleet::on(servers).await;
     for name in WORKERS {
         start(&mut fleet, Release::Previous, name, &gateway);
@@ -162,7 +162,7 @@ async fn a_fleet_is_upgraded_process_by_process_and_every_event_ends_once() {
     let load = Load::begin(&fleet, &gateway, &token);
     more_published(&fleet, "through the release before").await;
 
-    migrate(&fleet.servers, Release::Present).await;
+    migrate(&fleet.servers, fleet.servers.database_url(), Release::Present).await;
     more_published(&fleet, "through the release before, on the present schema").await;
     replace(&mut fleet, Release::Previous, "judge", &gateway).await;
     // Downstream first: the old write for the new. Then upstream: the new write for the old between them.
@@ -194,4 +194,29 @@ async fn a_fleet_is_upgraded_process_by_process_and_every_event_ends_once() {
     assert!(rows.iter().all(|row| row.state == record::PublicationState::Confirmed), "{rows:?}");
     assert_eq!(fleet.record.dead_letters(&record::LetterFilter::default(), 10).await.unwrap(), []);
     fleet.assert_consistent().await;
+}
+
+/// What a transaction of the fleet does that takes tables in another order than the migration.
+const OTHER_ORDER: &str = "BEGIN; LOCK TABLE runs IN ROW EXCLUSIVE MODE; SELECT pg_sleep(3);
+    LOCK TABLE run_branches IN ROW EXCLUSIVE MODE; COMMIT";
+
+#[tokio::test]
+async fn a_migration_gives_way_to_a_fleet_that_takes_the_tables_in_another_order() {
+    let servers = Servers::start_own().await;
+    let postgres = servers.postgres.as_ref().unwrap();
+    postgres.create_database("older").unwrap();
+    let url = postgres.url_of("older");
+    migrate(&servers, &url, Release::Previous).await;
+    std::thread::scope(|threads| {
+        let work = threads.spawn(|| postgres.sql("older", OTHER_ORDER));
+        let holds = "SELECT count(*) FROM pg_locks WHERE relation = 'runs'::regclass AND mode = 'RowExclusiveLock'";
+        while postgres.sql("older", holds).unwrap().trim() == "0" {
+            assert!(!work.is_finished(), "it held the table when nobody looked");
+        }
+        let migrated = threads.spawn(|| {
+            tokio::runtime::Runtime::new().unwrap().block_on(migrate(&servers, &url, Release::Present));
+        });
+        work.join().unwrap().expect("the fleet's transaction goes through");
+        migrated.join().expect("the migration goes through after it");
+    });
 }
