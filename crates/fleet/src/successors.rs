@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{Actor, RunId, RunState, Sha256Digest};
-use rails::{Facts, Signal, Workflow};
+use rails::{Carried, Facts, Memory, Signal, Workflow};
 use record::{
-    Advance, DoneStep, Error, Item, LoadedRun, Migrated, NewSuccessor, OlderRuns, OpenActivation, Record,
-    Routed, RunOptions,
+    Advance, BranchKey, DoneStep, Error, Item, LoadedRun, Manifest, Migrated, NewSuccessor, OlderRuns,
+    OpenActivation, Record, Routed, RunOptions,
 };
 use serde_json::Value;
 use streams::Streams;
@@ -64,6 +64,7 @@ impl Successors {
             of,
             pipeline_version: to.version(),
             first_step: to.first_step(),
+            memory: self.first_memory(of, &to, &done).await?,
             done: &done,
             dry_run: wanted.options.dry_run,
             actor: &self.actor,
@@ -108,6 +109,7 @@ impl Successors {
             of,
             pipeline_version: to.version(),
             first_step: to.first_step(),
+            memory: self.first_memory(of, &to, &done).await?,
             done: &done,
             dry_run: of.dry_run,
             actor: &self.actor,
@@ -143,6 +145,21 @@ impl Successors {
         }
     }
 
+    /// What the manifest of the new run begins with, where there is something to carry into it.
+    async fn first_memory(
+        &self,
+        of: &LoadedRun,
+        to: &Workflow,
+        done: &[DoneStep],
+    ) -> Result<Option<Box<Memory>>, Error> {
+        if done.is_empty() || !to.keeps_manifest() {
+            return Ok(None);
+        }
+        let loaded = self.record.load(&[BranchKey::trunk(of.run)], true, &[]).await?.pop();
+        let payload = loaded.map(|(_, run)| run).transpose()?.and_then(|run| run.payload).unwrap_or_default();
+        Ok(Some(crate::memory(to, chrono::Utc::now(), Manifest::ToBegin { payload })))
+    }
+
     /// What may be carried from one version to another, in the order of the way.
     async fn fitting(&self, of: &LoadedRun, from: &Workflow, to: &Workflow) -> Result<Vec<DoneStep>, Error> {
         let mut done = self.record.done_steps(of.run).await?;
@@ -176,7 +193,8 @@ impl Successors {
             .iter()
             .filter_map(|name| Some((name.clone(), serde_json::from_str(run.artifact(name)?).ok()?)))
             .collect();
-        let transition = rails::carried(to, &run.standing(), &output, &artifacts, facts)?;
+        let left = Carried { output: &output, patch: done.patch.as_ref() };
+        let transition = rails::carried(to, &run.standing(), left, &artifacts, facts)?;
         let advance = Advance {
             output: Some(done.output.clone()),
             content: done.content.clone(),

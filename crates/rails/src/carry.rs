@@ -5,38 +5,75 @@ use std::collections::BTreeMap;
 use model::RunState;
 use serde_json::Value;
 
-use crate::workflow::Workflow;
-use crate::{Facts, Signal, Standing, Transition, advance};
+use crate::workflow::{Expression, PatchOp, Step, Workflow};
+use crate::{Facts, Patched, Signal, Standing, Transition, advance};
 
-/// Whether what a step made in one version is what the step of the same id would make in the other. Runs that keep a
-/// manifest carry nothing: what their steps made depends on a blackboard.
+/// Whether what a step made in one version is what the step of the same id would make in the other. What would be undone with
+/// the earlier run, or acts outside, is not taken over, nor is what somebody called.
 #[must_use]
 pub fn fits(from: &Workflow, to: &Workflow, step: &str) -> bool {
     let (Some(one), Some(other)) = (from.step(step), to.step(step)) else { return false };
-    !from.keeps_manifest()
-        && !to.keeps_manifest()
-        && !other.side_effect
+    let plain =
+        |step: &Step| step.orchestrate.is_none() && !step.side_effect && step.compensate_with.is_none();
+    plain(one)
+        && plain(other)
         && one.worker == other.worker
         && one.role == other.role
         && one.with == other.with
         && one.output_schema == other.output_schema
+        && one.cluster == other.cluster
+        && one.capability == other.capability
+        && inputs(one).eq(inputs(other))
+        && patches(one).eq(patches(other))
+}
+
+fn inputs(step: &Step) -> impl Iterator<Item = (&str, &str)> {
+    step.input.iter().map(|(name, expression)| (name.as_str(), expression.source()))
+}
+
+fn patches(step: &Step) -> impl Iterator<Item = (PatchOp, &str, Option<&str>, Option<&str>)> {
+    step.patch.iter().map(|one| {
+        (one.op, one.path.as_str(), one.value.as_ref().map(Expression::source), one.from.as_deref())
+    })
+}
+
+/// What an earlier run's step left.
+#[derive(Debug, Clone, Copy)]
+pub struct Carried<'a> {
+    /// Its output.
+    pub output: &'a Value,
+    /// The patch that was applied to the blackboard with it, whole.
+    pub patch: Option<&'a Value>,
 }
 
 /// The transition that an earlier output makes at this step, where it leads on to another step. An approval, a question, an
-/// end are not carried: the step is done again, so that they come about anew or not at all.
+/// end are not carried: the step is done again, so that they come about anew or not at all. So is a first step behind gates,
+/// which the run has yet to pass.
 #[must_use]
 pub fn carried(
     workflow: &Workflow,
     at: &Standing<'_>,
-    output: &Value,
+    left: Carried<'_>,
     artifacts: &BTreeMap<String, Value>,
     facts: &Facts,
 ) -> Option<Transition> {
-    let signal = Signal::Done { output, patch: None };
+    let step = workflow.step(at.step)?;
+    if at.step == workflow.first_step() && !step.gates_before.is_empty() {
+        return None;
+    }
+    // The workflow's own operations come first, and are made again of the output.
+    let proposed = left.patch.and_then(Value::as_array).and_then(|all| all.get(step.patch.len()..));
+    let proposed = proposed.filter(|own| !own.is_empty()).map(|own| Value::from(own.to_vec()));
+    let signal = Signal::Done { output: left.output, patch: proposed.as_ref() };
     let transition = advance(workflow, at, &signal, artifacts, facts).ok()?;
+    let refused = transition
+        .beyond
+        .as_deref()
+        .is_some_and(|beyond| matches!(beyond.patch, Some(Patched::Refused { .. })));
     let goes_on = transition.state == RunState::Running
         && transition.step != at.step
         && transition.approval.is_none()
+        && !refused
         && workflow.step(&transition.step).is_some();
     goes_on.then_some(transition)
 }
@@ -67,7 +104,8 @@ mod tests {
             attempt: 0,
             content: None,
         };
-        carried(workflow, &at, output, &BTreeMap::new(), &Facts::default()).map(|found| found.step)
+        let left = Carried { output, patch: None };
+        carried(workflow, &at, left, &BTreeMap::new(), &Facts::default()).map(|found| found.step)
     }
 
     #[test]
@@ -93,7 +131,15 @@ mod tests {
             (format!("  - {{ id: a, worker: etl, {end} }}"), false),
             (format!("  - {{ id: a, worker: judge, with: {{ k: 1 }}, {end} }}"), false),
             (format!("  - {{ id: b, worker: etl, with: {{ k: 1 }}, {end} }}"), false),
-            (format!("  - {{ id: a, worker: etl, with: {{ k: 1 }}, max_visits: 2, {end} }}"), false),
+            (format!("  - {{ id: a, worker: etl, with: {{ k: 1 }}, max_visits: 2, {end} }}"), true),
+            (format!("  - {{ id: a, worker: etl, with: {{ k: 1 }}, input: {{ g: 1 + 1 }}, {end} }}"), false),
+            (
+                format!(
+                    "  - {{ id: a, worker: etl, with: {{ k: 1 }}, compensate_with: u, {end} }}\n  \
+                     - {{ id: u, worker: etl, {end} }}"
+                ),
+                false,
+            ),
         ] {
             assert_eq!(fits(&old, &workflow(&step), "a"), expected, "{step}");
         }

@@ -31,7 +31,7 @@ pub use around::{Around, Spending, Wants};
 pub use blame::{Deed, Touch, blame};
 pub use board::{Capability, LARGEST_BOARD, MOST_OPERATIONS, propose, view};
 pub use budget::{Allowance, Budget};
-pub use carry::{carried, fits};
+pub use carry::{Carried, carried, fits};
 pub use clocks::{Clock, Clocks, Overdue, StageClock, StepClock};
 pub use decision::{Asked, Decision, Refusal, Settled, decide, settled};
 pub use facts::Facts;
@@ -56,8 +56,8 @@ pub use trigger::{
 };
 pub use workflow::{
     BUILTINS, Builtin, Callable, CaseResult, Catalog, Fault, Faults, Fork, JoinRule, KnownGate, LifecycleTtl,
-    Orchestrate, PatchOp, RECALL, Step, StepTtl, WRITE_WORKFLOW, Workflow, WorstCase, builtin, builtin_trend,
-    linear, run_cases,
+    Orchestrate, PatchOp, RECALL, Step, StepGate, StepTtl, WRITE_WORKFLOW, Workflow, WorstCase, builtin,
+    builtin_trend, linear, run_cases,
 };
 
 /// The issue type of an escalation that a person ends by settling the publication.

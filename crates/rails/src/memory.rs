@@ -61,6 +61,9 @@ pub struct Memory {
     pub undoable: Vec<String>,
     /// How the run ends once what was done is undone.
     pub ending: Option<Ending>,
+    /// The branches that a person holds back with their run; there while the run is held at a fork.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<BTreeSet<i32>>,
     /// What was said and called at steps that say what is done next.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub orchestrations: BTreeMap<String, Orchestration>,

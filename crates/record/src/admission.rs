@@ -72,28 +72,11 @@ impl Admission {
     pub fn draw_up(new: NewRun, actor: &Actor) -> Result<Self, Error> {
         let run = RunId(Uuid::now_v7());
         let link = ProvenanceEntry {
-            run,
-            branch: 0,
-            pos: 1,
-            kind: "created",
-            what: "accepted",
-            seq: 0,
-            step: "",
-            state: "running",
-            next: &new.first_step,
-            attempt: 0,
-            reason: new.event.source.as_str(),
-            actor,
             at: new.received_at,
-            model: None,
-            worker_output_prompt: None,
-            input_sha256: None,
             output_sha256: Some(sha256(&[new.event.payload.get().as_bytes()])),
-            content_sha256: None,
-            gates: &[],
             trace_id: trace_id(new.traceparent.as_deref()),
             planner_intent: &new.intent.purpose,
-            beyond: None,
+            ..ProvenanceEntry::accepted(run, &new.first_step, new.event.source.as_str(), actor)
         }
         .link(genesis(run, 0))?;
         let request_id = new.event.request_id.clone().unwrap_or_else(|| run.to_string());

@@ -7,12 +7,12 @@ use model::{Job, JobKey, RunState};
 use rails::{Beyond, BranchState, Delay, Facts, GatePolicies, Transition};
 use sqlx::PgConnection;
 
-use crate::advance::{self, Advance, Item, Routed, Won};
 use crate::branches::{self, Becomes, Change};
+use crate::compare_and_set::compare_and_set;
 use crate::manifests::{self, Kept};
 use crate::provenance::{BeyondEntry, ProvenanceEntry, trace_id};
 use crate::surroundings::Surroundings;
-use crate::{Error, LoadedRun, OutstandingRun, extras};
+use crate::{Advance, Error, Item, LoadedRun, OutstandingRun, Routed, Won, extras};
 
 /// Routes an item alone and writes it; `None` where the run moved on. What its run keeps is locked before it is routed.
 ///
@@ -22,12 +22,26 @@ pub(crate) async fn act<E: From<Error>>(
     connection: &mut PgConnection,
     policies: &Arc<GatePolicies>,
     item: &Item,
+    route: impl FnMut(&LoadedRun, &Facts) -> Result<Routed, E>,
+) -> Result<Option<Won>, E> {
+    act_knowing(connection, policies, item, Facts::default(), route).await
+}
+
+/// As [`act`], where the record was asked something before.
+///
+/// # Errors
+/// As there.
+pub(crate) async fn act_knowing<E: From<Error>>(
+    connection: &mut PgConnection,
+    policies: &Arc<GatePolicies>,
+    item: &Item,
+    facts: Facts,
     mut route: impl FnMut(&LoadedRun, &Facts) -> Result<Routed, E>,
 ) -> Result<Option<Won>, E> {
     if item.run.memory.is_none() {
-        let routed = [route(&item.run, &Facts::default())?];
+        let routed = [route(&item.run, &facts)?];
         let item = std::slice::from_ref(item);
-        let won = advance::compare_and_set(connection, item, &routed, &[true]).await?;
+        let won = compare_and_set(connection, item, &routed, &[true]).await?;
         extras::write(connection, item, &routed, &won).await?;
         let [routed] = routed;
         return Ok(won[0].map(|seq| Won::plain(seq, routed)));
@@ -35,7 +49,7 @@ pub(crate) async fn act<E: From<Error>>(
     let mut kept = manifests::lock(connection, std::iter::once(&item.run)).await?;
     let Some(kept) = kept.remove(&item.run.run).filter(|kept| stands(item, kept)) else { return Ok(None) };
     let mut surroundings = Surroundings::alone(policies, &item.run);
-    match surroundings.route(connection, item, &kept, Facts::default(), &mut route).await? {
+    match surroundings.route(connection, item, &kept, facts, &mut route).await? {
         Some(routed) => Ok(advance(connection, item, routed, &kept, &surroundings).await?),
         None => Ok(None),
     }
@@ -70,7 +84,7 @@ pub(crate) async fn advance(
     let run = &item.run;
     let (one, routes) = (std::slice::from_ref(item), [routed]);
     let seq = if run.branch == 0 {
-        advance::compare_and_set(connection, one, &routes, &[true]).await?[0]
+        compare_and_set(connection, one, &routes, &[true]).await?[0]
     } else {
         branches::advance(connection, run, &routes[0]).await?
     };
@@ -144,7 +158,7 @@ async fn move_trunk<'r>(
     };
     let routes = [Routed { transition: transition.clone(), delay, advance }];
     let items = [Item::of(trunk)];
-    let won = advance::compare_and_set(connection, &items, &routes, &[true]).await?;
+    let won = compare_and_set(connection, &items, &routes, &[true]).await?;
     extras::write(connection, &items, &routes, &won).await?;
     // The row is locked, and was read under that lock.
     let seq = won[0].ok_or_else(|| {
@@ -222,21 +236,30 @@ async fn change_branches(
     }
     let opens: Vec<Change<'_>> = opens(run, kept, beyond)
         .filter(|(_, branch)| !(ended && branch.state.is_open()))
-        .map(|(number, branch)| Change {
-            branch: number,
-            to: Becomes::Opened { fork: &branch.fork, step: &branch.step, state: branch.state },
-            reason: why,
-        })
+        .map(|(number, branch)| Change { branch: number, to: becomes(kept, number, branch), reason: why })
         .collect();
     let opened = branches::change(connection, run, routed, &opens).await?;
     if run.branch != 0 || !closed.is_empty() || !opens.is_empty() {
         branches::count_open(connection, run.run.0).await?;
     }
     let with_job = opened.into_iter().zip(&opens).filter_map(|((number, seq), change)| match change.to {
-        Becomes::Opened { step, state: RunState::Running, .. } => Some((number, seq, step.to_owned())),
+        Becomes::Opened { step, state: RunState::Running, .. } | Becomes::Resumed { step, .. } => {
+            Some((number, seq, step.to_owned()))
+        }
         _ => None,
     });
     Ok(with_job.collect())
+}
+
+/// What a branch that another's transition changes becomes.
+fn becomes<'b>(kept: &Kept, number: i32, branch: &'b BranchState) -> Becomes<'b> {
+    let BranchState { fork, step, state } = branch;
+    let held = kept.memory.paused.as_ref().is_some_and(|paused| paused.contains(&number));
+    match state {
+        RunState::Parked => Becomes::Held { fork, step },
+        RunState::Running if held => Becomes::Resumed { fork, step },
+        state => Becomes::Opened { fork, step, state: *state },
+    }
 }
 
 /// The branches that end with this, without a say. One that is opened anew with the same transition is not closed before.

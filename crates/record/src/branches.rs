@@ -8,9 +8,9 @@ use serde::Serialize;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use crate::advance::{Artifacts, Routed, entry};
+use crate::compare_and_set::{Artifacts, entry};
 use crate::provenance::{BeyondEntry, ProvenanceEntry, trace_id};
-use crate::{Error, LoadedRun, Record};
+use crate::{Error, LoadedRun, Record, Routed};
 
 /// A branch of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -148,6 +148,10 @@ pub(crate) struct Change<'a> {
 pub(crate) enum Becomes<'a> {
     /// A fork opens it at a step, `running`; or finds that it needs no job, and it ends with this state at once.
     Opened { fork: &'a str, step: &'a str, state: RunState },
+    /// It is held back with its run where it stands.
+    Held { fork: &'a str, step: &'a str },
+    /// It goes on with its run, its tries begun anew.
+    Resumed { fork: &'a str, step: &'a str },
     /// A join or the run's end closes it where it stands.
     Closed,
 }
@@ -249,6 +253,8 @@ impl<'a> Rows<'a> {
     ) -> Result<(), Error> {
         let (what, from, state, step, attempt) = match change.to {
             Becomes::Opened { fork, step, state } => ("opened", fork, state, step, 0),
+            Becomes::Held { step, .. } => ("paused", step, RunState::Parked, step, before.attempt),
+            Becomes::Resumed { step, .. } => ("resumed", step, RunState::Running, step, 0),
             Becomes::Closed => {
                 let step = before.step.as_str();
                 ("closed", step, RunState::Cancelled, step, before.attempt)
@@ -284,7 +290,9 @@ impl<'a> Rows<'a> {
         self.states.push(state.as_str());
         self.steps.push(step.to_owned());
         self.forks.push(match change.to {
-            Becomes::Opened { fork, .. } => fork.to_owned(),
+            Becomes::Opened { fork, .. } | Becomes::Held { fork, .. } | Becomes::Resumed { fork, .. } => {
+                fork.to_owned()
+            }
             Becomes::Closed => before.fork,
         });
         self.seqs.push(seq);
@@ -308,14 +316,15 @@ impl<'a> Rows<'a> {
              INSERT INTO run_branches AS b (run_id, branch, fork_step, state, step, seq, attempt, due_at, chain_head,
                                             chain_len, reason, traceparent, ended_at)
              SELECT $1, branch, fork_step, state, step, seq, attempt, now(), chain_head, chain_len, reason, $12,
-                    CASE WHEN state = 'running' THEN NULL ELSE now() END
+                    CASE WHEN state IN ('running', 'parked') THEN NULL ELSE now() END
              FROM given
              ON CONFLICT (run_id, branch) DO UPDATE
              SET fork_step = EXCLUDED.fork_step, state = EXCLUDED.state, step = EXCLUDED.step, seq = EXCLUDED.seq,
                  attempt = EXCLUDED.attempt, due_at = EXCLUDED.due_at, chain_head = EXCLUDED.chain_head,
                  chain_len = EXCLUDED.chain_len, reason = EXCLUDED.reason,
                  traceparent = coalesce(EXCLUDED.traceparent, b.traceparent), ended_at = EXCLUDED.ended_at,
-                 opened_at = CASE WHEN EXCLUDED.state = 'running' THEN now() ELSE b.opened_at END",
+                 opened_at = CASE WHEN EXCLUDED.state = 'running' AND b.state <> 'parked' THEN now()
+                                  ELSE b.opened_at END",
         )
         .bind(run.run.0)
         .bind(self.numbers)

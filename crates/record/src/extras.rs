@@ -8,9 +8,8 @@ use rails::Basis;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::advance::{Item, Routed};
 use crate::micros::micros;
-use crate::{Error, LoadedRun};
+use crate::{Error, Item, LoadedRun, Routed};
 
 /// Whether a route writes more than the run, its artifacts and its link.
 pub(crate) fn has_any(routed: &Routed) -> bool {

@@ -13,6 +13,8 @@ mod branches;
 mod breakers;
 mod callbacks;
 mod claims;
+mod commit;
+mod compare_and_set;
 mod connect;
 mod corridors;
 mod dead_letters;

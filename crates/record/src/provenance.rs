@@ -1,7 +1,7 @@
 //! The hash-chained log: what one link says.
 
 use chrono::{DateTime, Utc};
-use model::{Actor, ChainLink, RunId, Sha256Digest, Usage, link_hash, sha256};
+use model::{Actor, ChainLink, RunId, RunState, Sha256Digest, Usage, link_hash, sha256};
 use rails::GateDecision;
 use serde::Serialize;
 use serde_json::Value;
@@ -135,7 +135,35 @@ fn micros<S: serde::Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::
     serializer.serialize_str(&at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
 }
 
-impl ProvenanceEntry<'_> {
+impl<'a> ProvenanceEntry<'a> {
+    /// The first link of a run, which begins with the step `next`.
+    pub(crate) fn accepted(run: RunId, next: &'a str, reason: &'a str, actor: &'a Actor) -> Self {
+        Self {
+            run,
+            branch: 0,
+            pos: 1,
+            kind: "created",
+            what: "accepted",
+            seq: 0,
+            step: "",
+            state: RunState::Running.as_str(),
+            next,
+            attempt: 0,
+            reason,
+            actor,
+            at: Utc::now(),
+            model: None,
+            worker_output_prompt: None,
+            input_sha256: None,
+            output_sha256: None,
+            content_sha256: None,
+            gates: &[],
+            trace_id: None,
+            planner_intent: "",
+            beyond: None,
+        }
+    }
+
     /// The link that this entry makes after `prev`.
     pub(crate) fn link(&self, prev: Sha256Digest) -> Result<ChainLink, Error> {
         let body = serde_json::to_string(self)

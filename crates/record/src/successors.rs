@@ -3,9 +3,12 @@
 //! A carried step is a transition like any other, of the new run's own chain, with the earlier run's output. Approvals are
 //! never carried. Publication keys follow the event, so nothing is posted twice.
 
+use std::sync::Arc;
+
 use model::{Actor, Claims, EnrichedTrend, RunId, RunState, Sha256Digest, StoredContent, genesis, sha256};
-use rails::Facts;
+use rails::{Facts, GatePolicies, Memory};
 use serde::Deserialize;
+use serde_json::Value;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
@@ -13,7 +16,7 @@ use crate::escalations::cancel_within;
 use crate::provenance::{ProvenanceEntry, trace_id};
 use crate::{
     Admission, Admitted, Cancelled, Error, Item, LoadedRun, Record, Routed, Won, activations, admission,
-    advance, callbacks, claims, extras,
+    beyond, callbacks, claims,
 };
 
 /// What a run was asked for with, beside its event.
@@ -40,6 +43,8 @@ pub struct DoneStep {
     pub trend: Option<EnrichedTrend>,
     /// The questions to the record that came with it.
     pub claims: Claims,
+    /// The patch of the blackboard that was applied with it.
+    pub patch: Option<Value>,
 }
 
 /// A run that is to take the event of an earlier one through.
@@ -51,6 +56,8 @@ pub struct NewSuccessor<'a> {
     pub pipeline_version: &'a str,
     /// Where it begins.
     pub first_step: &'a str,
+    /// What its manifest begins with, where the version keeps one.
+    pub memory: Option<Box<Memory>>,
     /// Steps of the earlier run that may be carried, in the order of the way.
     pub done: &'a [DoneStep],
     /// Whether its side effects are planned and not sent.
@@ -117,7 +124,7 @@ impl Record {
             "SELECT p.body, a.name, a.seq, a.body::text AS output, c.body::text AS content
              FROM artifacts a
              JOIN provenance_log p ON p.run_id = a.run_id AND p.branch = 0
-                  AND p.body::json->>'kind' = 'transition' AND (p.body::json->>'seq')::int = a.seq + 1
+                  AND p.body::json->>'kind' = 'transition' AND p.body::json->>'what' <> 'failed' AND (p.body::json->>'seq')::int = a.seq + 1
              LEFT JOIN artifacts c ON c.run_id = a.run_id AND c.branch = 0 AND c.seq = a.seq AND c.name = 'content'
              WHERE a.run_id = $1 AND a.branch = 0 AND a.name = p.body::json->>'step' ORDER BY a.seq",
         )
@@ -167,7 +174,7 @@ impl Record {
         carry: &Carry<'_>,
     ) -> Result<LoadedRun, Error> {
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
-        let run = begin(&mut tx, new, carry).await?;
+        let run = begin(&mut tx, &self.policies, new, carry).await?;
         if let Some(target) = &options.notify {
             callbacks::ask(&mut tx, run.run, target).await?;
         }
@@ -196,7 +203,7 @@ impl Record {
         };
         let mut next = None;
         if let Some((new, carry)) = successor {
-            let run = begin(&mut tx, new, carry).await?;
+            let run = begin(&mut tx, &self.policies, new, carry).await?;
             callbacks::hand_on(&mut tx, new.of.run.0, run.run.0).await?;
             next = Some(Box::new(run));
         }
@@ -213,6 +220,7 @@ impl Record {
 struct Told {
     output_sha256: Option<Sha256Digest>,
     content_sha256: Option<Sha256Digest>,
+    patch_applied: Option<Value>,
 }
 
 /// `None` for what is not as its link tells.
@@ -227,11 +235,25 @@ fn done_step(row: &sqlx::postgres::PgRow) -> Option<DoneStep> {
         None => None,
     };
     let (step, seq) = (row.get("name"), row.get("seq"));
-    Some(DoneStep { step, seq, output, content, trend: None, claims: Claims::default() })
+    let patch = told.patch_applied;
+    Some(DoneStep { step, seq, output, content, trend: None, claims: Claims::default(), patch })
+}
+
+/// Why a step is not carried.
+enum Halt {
+    DoneAnew,
+    Record(Error),
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Record(error)
+    }
 }
 
 async fn begin(
     connection: &mut PgConnection,
+    policies: &Arc<GatePolicies>,
     new: &NewSuccessor<'_>,
     carry: &Carry<'_>,
 ) -> Result<LoadedRun, Error> {
@@ -240,14 +262,15 @@ async fn begin(
         if done.step != run.step || run.state != RunState::Running {
             break;
         }
-        let items = [Item { claims: done.claims.clone(), ..Item::of(run.clone()) }];
-        let facts = claims::answer(connection, &items, &[None]).await?;
-        let Some(routed) = facts.first().and_then(|facts| carry(&run, done, facts)) else { break };
-        let routed = [routed];
-        let won = advance::compare_and_set(connection, &items, &routed, &[true]).await?;
-        extras::write(connection, &items, &routed, &won).await?;
-        let [routed] = routed;
-        run = moved(connection, run, &routed).await?;
+        let item = Item { claims: done.claims.clone(), ..Item::of(run.clone()) };
+        let facts = claims::answer(connection, std::slice::from_ref(&item), &[None]).await?;
+        let route = |run: &LoadedRun, facts: &Facts| carry(run, done, facts).ok_or(Halt::DoneAnew);
+        let facts = facts.into_iter().next().unwrap_or_default();
+        match beyond::act_knowing(connection, policies, &item, facts, route).await {
+            Ok(Some(won)) => run = moved(connection, run, &won.routed).await?,
+            Ok(None) | Err(Halt::DoneAnew) => break,
+            Err(Halt::Record(error)) => return Err(error),
+        }
     }
     Ok(run)
 }
@@ -261,28 +284,10 @@ async fn insert(connection: &mut PgConnection, new: &NewSuccessor<'_>) -> Result
         .await
         .map_err(Error::sql("the event of a run"))?;
     let link = ProvenanceEntry {
-        run,
-        branch: 0,
-        pos: 1,
-        kind: "created",
-        what: "accepted",
-        seq: 0,
-        step: "",
-        state: RunState::Running.as_str(),
-        next: new.first_step,
-        attempt: 0,
-        reason: new.reason,
-        actor: new.actor,
-        at: chrono::Utc::now(),
-        model: None,
-        worker_output_prompt: None,
-        input_sha256: None,
         output_sha256: Sha256Digest::from_slice(&payload),
-        content_sha256: None,
-        gates: &[],
         trace_id: trace_id(of.traceparent.as_deref()),
         planner_intent: &of.planner_intent,
-        beyond: None,
+        ..ProvenanceEntry::accepted(run, new.first_step, new.reason, new.actor)
     }
     .link(genesis(run, 0))?;
     // The epoch is the event's: what was posted of it before a restore is asked about.
@@ -324,7 +329,7 @@ async fn insert(connection: &mut PgConnection, new: &NewSuccessor<'_>) -> Result
         payload: None,
         artifacts: vec![],
         branch: 0,
-        memory: None,
+        memory: new.memory.clone(),
         ..of.clone()
     })
 }
@@ -341,8 +346,8 @@ async fn moved(connection: &mut PgConnection, run: LoadedRun, routed: &Routed) -
     let digest = |name: &str| row.get::<Option<&[u8]>, _>(name).and_then(Sha256Digest::from_slice);
     let unreadable = || Error::unreadable(format_args!("run {}", run.run), "its chain head is no SHA-256");
     let mut artifacts = run.artifacts.clone();
-    artifacts.extend(routed.advance.output.as_ref().map(|body| (run.step.clone(), body.clone())));
-    artifacts.extend(routed.advance.content.as_ref().map(|one| ("content".to_owned(), one.json.clone())));
+    artifacts.extend(routed.output().map(|body| (run.step.clone(), body.into_owned())));
+    artifacts.extend(routed.content().map(|one| ("content".to_owned(), one.json.clone())));
     Ok(LoadedRun {
         state: routed.transition.state,
         lifecycle: routed.transition.lifecycle,
@@ -354,6 +359,7 @@ async fn moved(connection: &mut PgConnection, run: LoadedRun, routed: &Routed) -
         content_sha256: digest("content_sha256"),
         enriched_trend_id: row.get("enriched_trend_id"),
         artifacts,
+        memory: routed.transition.beyond.as_deref().map(|beyond| Box::new(beyond.memory.clone())),
         ..run
     })
 }

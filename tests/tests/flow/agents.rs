@@ -8,10 +8,11 @@ use local::Signal;
 use record::RunSummary;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use testkit::{Asked, ChatStandIn, Servers, Turn, eventually};
+use testkit::{Asked, ChatStandIn, Servers, Turn, binary, eventually};
 
 use crate::door::{ALL, Desk};
 use crate::fleet::{Fleet, event};
+use crate::registry::{activate, registered};
 
 /// A key that must be found nowhere.
 const KEY: &str = "sk-hush-hush-0123456789";
@@ -199,6 +200,43 @@ async fn a_website_is_built_with_canned_answers_that_are_called_so() {
     let models =
         shown["provenance"].as_array().unwrap().iter().filter_map(|link| link["entry"]["model"].as_str());
     assert_eq!(models.collect::<Vec<_>>(), ["script"; 5], "{shown}");
+    fleet.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn a_list_of_steps_is_done_in_order_by_the_built_in_pipeline_and_by_one_that_was_written_for_it() {
+    let text = |text: &str| json!({ "text": text });
+    let answers = json!({
+        "work": [text("one"), text("two"), text("three")],
+        "collect": [text("facts")], "outline": [text("points")],
+    });
+    let section = json!({ "agent": { "provider": "canned", "providers": { "canned": { "script": { "answers": answers } } } } });
+    let (fleet, desk) = website(|fleet| configuration(fleet, "pipeline", &section)).await;
+    let new = ["workflows", "new", "digest", "--steps", "collect,outline"];
+    let written = tokio::process::Command::new(binary("tidemill")).args(new).output().await.unwrap();
+    let version = registered(&desk, std::str::from_utf8(&written.stdout).unwrap()).await;
+    activate(&desk, &version, "finish").await;
+    let steps = ["collect", "outline", "write"];
+    for (workflow, inputs, expected) in [
+        ("generic", json!({ "goal": "a talk", "steps": steps }), json!(["one", "two", "three"])),
+        ("digest", json!({ "goal": "a talk" }), json!({ "collect": "facts", "outline": "points" })),
+    ] {
+        let (status, made) = desk.post("/v1/runs", json!({ "workflow": workflow, "inputs": inputs })).await;
+        assert_eq!(status, StatusCode::CREATED, "{made}");
+        eventually(&format!("{workflow} ends"), async || {
+            fleet.runs().await.iter().all(|run| run.state != "running")
+        })
+        .await;
+        let runs = fleet.runs().await;
+        let run = runs.iter().find(|run| made["run_id"] == run.run_id.to_string()).unwrap();
+        assert_eq!(run.state, "done", "{runs:?}");
+        let board = board(&desk, run).await;
+        let results = board
+            .get("results")
+            .cloned()
+            .unwrap_or_else(|| json!({ "collect": board["collect"], "outline": board["outline"] }));
+        assert_eq!(results, expected, "{board}");
+    }
     fleet.assert_consistent().await;
 }
 

@@ -268,6 +268,32 @@ async fn cancelling_a_run_closes_its_branches() {
 }
 
 #[tokio::test]
+async fn a_run_that_is_held_back_at_its_fork_is_left_alone_and_goes_on_with_its_branches() {
+    let mut fleet = serving("judged", JUDGED).await;
+    fleet.start("etl").await;
+    fleet.start("gateway").await;
+    fleet.add([event(1)]).await;
+    let run = forked(&fleet).await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let (status, answer) = desk.post(&format!("/v1/runs/{run}/pause"), json!({ "reason": "wait" })).await;
+    assert_eq!((status, &answer["state"]), (StatusCode::OK, &json!("parked")), "{answer}");
+    assert_eq!(branches(&fleet, run).await, ["parked left", "parked right"]);
+    fleet.start("judge").await;
+    eventually("their jobs are dropped", async || {
+        fleet.streams.backlog("judge").await.is_ok_and(|backlog| backlog.stream == 0)
+    })
+    .await;
+    assert_eq!(branches(&fleet, run).await, ["parked left", "parked right"]);
+    fleet.assert_consistent().await;
+    let (status, answer) = desk.post(&format!("/v1/runs/{run}/resume"), json!({})).await;
+    assert_eq!((status, &answer["state"]), (StatusCode::OK, &json!("running")), "{answer}");
+    let runs = fleet.settled(1).await;
+    assert_eq!(runs[0].state, "done", "{runs:?}");
+    assert_eq!(branches(&fleet, run).await, ["done left", "done right"]);
+    fleet.assert_consistent().await;
+}
+
+#[tokio::test]
 async fn a_branch_waits_for_a_person_while_its_sibling_ends() {
     let mut fleet = serving("asking", ASKING).await;
     for name in ["etl", "judge", "gateway"] {

@@ -39,20 +39,29 @@ fn script() -> Value {
 }
 
 async fn fleet(agent: Value) -> Fleet {
+    under_gates(agent, "gates: {}").await
+}
+
+/// A fleet whose house has these gate policies.
+async fn under_gates(agent: Value, policies: &str) -> Fleet {
     let mut fleet = Fleet::quiet().await;
+    let file = fleet.servers.folder().join("gates.yaml");
+    std::fs::write(&file, policies).unwrap();
+    let files = format!("gates.files={}", json!([file.display().to_string()]));
     let workflows = r#"planner.workflows=["blog_from_video"]"#;
-    fleet.start_with("planner", &[workflows, &TRIGGER.replace('\n', "")], &[]).await;
-    let settings: Vec<String> = agent
+    fleet.start_with("planner", &[workflows, &files, &TRIGGER.replace('\n', "")], &[]).await;
+    let settings = agent
         .as_object()
         .unwrap()
         .iter()
         .map(|(key, value)| {
             format!("agent.{key}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
         })
-        .collect();
+        .chain([files.clone()]);
+    let settings: Vec<String> = settings.collect();
     fleet.start_with("agent", &settings.iter().map(String::as_str).collect::<Vec<_>>(), &[]).await;
     for name in ["publisher", "gateway"] {
-        fleet.start(name).await;
+        fleet.start_with(name, &[&files], &[]).await;
     }
     eventually("the triggers are registered", async || {
         fleet.record.triggers().await.is_ok_and(|known| known.iter().filter(|t| t.active).count() == 2)
@@ -121,6 +130,63 @@ async fn published(fleet: &Fleet) -> record::RunSummary {
     })
     .await;
     run
+}
+
+#[tokio::test]
+async fn the_gates_of_the_house_hold_a_post_in_qa_with_what_is_to_be_done_and_its_draft() {
+    let mut script = script();
+    let rifles = "Twice a day the sea comes, and washes a rifle ashore.";
+    script["draft/body"] = json!([slots("body/text", rifles)]);
+    let providers = json!({ "canned": { "script": { "answers": script } } });
+    let roles = json!({ "writer": { "provider": "canned" }, "reviewer": { "provider": "canned" } });
+    let policies = "
+gates:
+  licence: { licence: { categories: { firearms: { terms: [rifle] } }, overridable: true } }
+  editor: { hitl: { question: May this post go out? } }
+";
+    let fleet = under_gates(json!({ "providers": providers, "roles": roles }), policies).await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    tell(&fleet, "request-8").await;
+    let run = the_video_s_run(&fleet, "waiting").await;
+    let of = |open: &Value| {
+        open["escalations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["run_id"] == run.run_id.to_string())
+            .cloned()
+    };
+    let (_, open) = desk.get("/v1/escalations").await;
+    let blocked = of(&open).unwrap();
+    assert_eq!((run.step.as_str(), run.lifecycle.as_str()), ("publish", "qa"));
+    assert_eq!(blocked["issue_type"], "licence_missing", "{blocked}");
+    let (_, board) = desk.get(&format!("/v1/runs/{}/board", run.run_id)).await;
+    assert!(board.to_string().contains(rifles), "{board}");
+    let resolve = async |one: &Value, answer: Value| {
+        let path = format!("/v1/escalations/{}/resolve", one["escalation_id"].as_str().unwrap());
+        let mut body = json!({ "version": one["version"] });
+        body.as_object_mut().unwrap().extend(answer.as_object().unwrap().clone());
+        desk.post(&path, body).await
+    };
+    let (status, answer) = resolve(&blocked, json!({ "decision": "approve" })).await;
+    assert_eq!((status.as_u16(), fleet.posts()), (422, 0), "a block is not lifted by a yes: {answer}");
+    let (status, answer) =
+        resolve(&blocked, json!({ "decision": "override", "note": "the licence is here" })).await;
+    assert!(status.is_success(), "{answer}");
+    // The strategy, the pace and the cost have no policy in this house: the editor is next.
+    eventually("the editor is asked", async || {
+        of(&desk.get("/v1/escalations").await.1).is_some_and(|one| one["issue_type"] == "approval_required")
+    })
+    .await;
+    let asked = of(&desk.get("/v1/escalations").await.1).unwrap();
+    let (status, answer) = resolve(&asked, json!({ "decision": "approve" })).await;
+    assert!(status.is_success(), "{answer}");
+    the_video_s_run(&fleet, "published").await;
+    assert_eq!(fleet.posts(), 1);
+    eventually("it is told", async || {
+        told(&fleet, &run.run_id.to_string()).await.contains(&"orchestration.published".to_owned())
+    })
+    .await;
 }
 
 #[tokio::test]

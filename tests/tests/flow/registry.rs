@@ -27,13 +27,13 @@ async fn register(desk: &Desk, document: &str) -> (StatusCode, Value) {
 }
 
 /// Registers a document; its version.
-async fn registered(desk: &Desk, document: &str) -> String {
+pub(crate) async fn registered(desk: &Desk, document: &str) -> String {
     let (status, made) = register(desk, document).await;
     assert_eq!(status, StatusCode::CREATED, "{made}");
     made["pipeline_version"].as_str().unwrap().to_owned()
 }
 
-async fn activate(desk: &Desk, version: &str, runs: &str) -> Value {
+pub(crate) async fn activate(desk: &Desk, version: &str, runs: &str) -> Value {
     let (status, made) =
         desk.post(&format!("/v1/workflows/{version}/activate"), json!({ "runs": runs })).await;
     assert_eq!(status, StatusCode::OK, "{made}");
@@ -167,6 +167,65 @@ async fn runs_stay_with_their_version_or_are_migrated_and_posts_come_once() {
         shown["activations"][0]["finished_at"].is_string()
     })
     .await;
+}
+
+/// A workflow with a blackboard, on which a writer notes something of its own accord.
+fn noted(version: u32) -> String {
+    format!(
+        "
+name: noted
+version: {version}
+blackboard: {{ type: object, properties: {{ inputs: {{ type: object }}, note: {{ type: string }}, language: {{ type: string }} }} }}
+clusters:
+  desk: {{ roles: [writer], allowed_reads: [/inputs/**], allowed_writes: [/note, /language] }}
+steps:
+  - {{ id: etl, worker: etl, on_success: write }}
+  - id: write
+    worker: agent
+    role: writer
+    cluster: desk
+    patch: [{{ op: add, path: /language, value: output.language }}]
+    on_success: judge
+  - {{ id: judge, worker: judge, on_success: {{ end: done }} }}
+"
+    )
+}
+
+#[tokio::test]
+async fn what_was_made_of_a_blackboard_is_carried_with_what_was_proposed_for_it() {
+    let mut fleet = Fleet::with(&["gateway", "etl"]).await;
+    let said = |note: &str| {
+        let patch = [json!({ "op": "add", "path": "/note", "value": note })];
+        json!({ "output": { "language": "en" }, "patch": patch })
+    };
+    let answers = json!({ "write": [said("the first"), said("the second")] });
+    let providers = json!({ "canned": { "script": { "answers": answers } } });
+    let settings = [format!("agent.providers={providers}"), "agent.provider=canned".to_owned()];
+    fleet.start_with("agent", &settings.each_ref().map(String::as_str), &[]).await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let versions = [registered(&desk, &noted(1)).await, registered(&desk, &noted(2)).await];
+    activate(&desk, &versions[0], "finish").await;
+    let body = json!({ "workflow": "noted", "inputs": event(1).1 });
+    let (status, made) = desk.post("/v1/runs", body).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    stand_at(&fleet, "judge", 1).await;
+    activate(&desk, &versions[1], "migrate").await;
+    eventually("the run was migrated", async || {
+        let runs = fleet.runs().await;
+        let new = pinned(&runs, &versions[1]);
+        new.len() == 1 && new[0].step == "judge"
+    })
+    .await;
+    let runs = fleet.runs().await;
+    let new = pinned(&runs, &versions[1])[0];
+    assert_eq!(whats(&fleet, new.run_id).await, ["accepted", "carried etl", "carried write"]);
+    let (_, board) = desk.get(&format!("/v1/runs/{}/board", new.run_id)).await;
+    let there = (&board["board"]["note"], &board["board"]["language"], &board["board"]["inputs"]);
+    assert_eq!(there, (&json!("the first"), &json!("en"), &event(1).1), "{board}");
+    fleet.start("judge").await;
+    let runs = fleet.settled(2).await;
+    assert_eq!(pinned(&runs, &versions[1])[0].state, "done", "{runs:?}");
+    fleet.assert_consistent().await;
 }
 
 #[tokio::test]

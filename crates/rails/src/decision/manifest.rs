@@ -18,10 +18,7 @@ pub(super) fn decide(
     asked: &Asked<'_>,
     decision: &Decision,
 ) -> Result<Transition, Refusal> {
-    let memory = memory(workflow, asked.facts.memory.as_ref())?;
-    if at.branch != 0 && !memory.branches.contains_key(&at.branch) {
-        return Err(Refusal::Impossible(Impossible(format!("the run has no branch {}", at.branch))));
-    }
+    let memory = memory(workflow, at, asked.facts)?;
     let journey = Journey::new(workflow, at, memory, asked.facts);
     match decision {
         Decision::Reject => {
@@ -201,7 +198,7 @@ pub(super) fn settled(
     facts: &Facts,
     transition: Transition,
 ) -> Result<Transition, Impossible> {
-    let journey = Journey::new(workflow, at, memory(workflow, facts.memory.as_ref())?, facts);
+    let journey = Journey::new(workflow, at, memory(workflow, at, facts)?, facts);
     let stays = transition.state == RunState::Running;
     Ok(if stays { journey.stays(transition) } else { journey.over(transition) })
 }

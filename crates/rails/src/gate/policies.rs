@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(kinds.len(), 7, "{kinds:?}");
         assert_eq!(sample.limits("default").len(), 2);
         let content = content("Visit our gun shop: Rifles and ammunition!");
-        let ruling = sample.get("regulated-goods").unwrap().evaluate(&input(&content)).ruling;
+        let ruling = sample.get("licence").unwrap().evaluate(&input(&content)).ruling;
         assert_eq!(block(ruling), "licence_missing");
     }
 

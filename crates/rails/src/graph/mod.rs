@@ -141,7 +141,7 @@ impl Drawn<'_> {
         detail.extend(step.max_visits.map(|most| format!("≤ {most}×")));
         detail.extend(step.approve.map(|_| "approves".to_owned()));
         let gates = step.gates.iter().flat_map(|gates| gates.before.iter().chain(&gates.after));
-        detail.extend(gates.map(|name| format!("⛉ {name}")));
+        detail.extend(gates.map(|gate| format!("⛉ {gate}")));
         self.node(&step.id, kind, &step.id, &detail.join(" · "));
     }
 

@@ -10,7 +10,7 @@ use super::heading::Heading;
 use super::journey::{Journey, Place};
 use super::{Approval, Basis, Escalation, GateDecision, Standing, Transition};
 use crate::gate::{CorridorFacts, GateInput, Gated, answered, before};
-use crate::workflow::{Step, Target};
+use crate::workflow::{Step, StepGate, Target};
 use crate::{Answer, GATE_ERROR, Leaving, Wants, taint};
 
 /// The issue type of an escalation over what came from untrusted sources and would act outside.
@@ -55,10 +55,14 @@ impl Leaving {
 
 impl Journey<'_> {
     /// Passes the gates of a step; else where they hold the lane, or how they end the run.
-    pub(super) fn pass(&mut self, step: &Step, names: &[String]) -> Option<Arrival> {
+    pub(super) fn pass(&mut self, step: &Step, gates: &[StepGate]) -> Option<Arrival> {
+        let policies = &self.around.policies;
+        let counting = gates.iter().filter(|gate| !gate.optional || policies.get(&gate.name).is_some());
+        let names: Vec<String> = counting.map(|gate| gate.name.clone()).collect();
         if names.is_empty() {
             return None;
         }
+        let names = names.as_slice();
         let wants = self.wanted(step, names);
         if !wants.is_empty() {
             self.beyond.wants.add(wants);

@@ -70,10 +70,7 @@ pub fn advance(
     if !workflow.keeps_manifest() {
         return plain::advance(workflow, at, signal, artifacts, facts);
     }
-    let memory = memory(workflow, facts.memory.as_ref())?;
-    if at.branch != 0 && !memory.branches.contains_key(&at.branch) {
-        return Err(Impossible(format!("the run has no branch {}", at.branch)));
-    }
+    let memory = memory(workflow, at, facts)?;
     match orders::advance(workflow, at, signal, memory, facts) {
         Some(ordered) => ordered,
         None => Journey::new(workflow, at, memory, facts).advance(
@@ -85,10 +82,21 @@ pub fn advance(
     }
 }
 
-pub(crate) fn memory<'a>(workflow: &Workflow, memory: Option<&'a Memory>) -> Result<&'a Memory, Impossible> {
-    memory.ok_or_else(|| {
-        Impossible(format!("the workflow {} keeps a manifest, and none was handed in", workflow.version()))
-    })
+/// What the manifest keeps, where the run or branch may move.
+pub(crate) fn memory<'a>(
+    workflow: &Workflow,
+    at: &Standing<'_>,
+    facts: &'a Facts,
+) -> Result<&'a Memory, Impossible> {
+    let lacks = || format!("the workflow {} keeps a manifest, and none was handed in", workflow.version());
+    let memory = facts.memory.as_ref().ok_or_else(|| Impossible(lacks()))?;
+    if at.branch != 0 && !memory.branches.contains_key(&at.branch) {
+        return Err(Impossible(format!("the run has no branch {}", at.branch)));
+    }
+    if at.branch != 0 && memory.paused.is_some() {
+        return Err(Impossible("the run is held back by a person: resume it first".to_owned()));
+    }
+    Ok(memory)
 }
 
 /// The step of a run from which a worker can report.

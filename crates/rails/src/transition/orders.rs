@@ -30,12 +30,8 @@ pub(super) fn advance(
         }
         Signal::Cancel { reason } if at.state.is_open() => Ok(journey().cancel(reason)),
         Signal::Outdated if at.state == RunState::Running && at.branch == 0 => journey().outdated(),
-        Signal::Park { .. } if at.state == RunState::Running && workflow.fork(at.step).is_some() => Err(
-            Impossible(format!("it stands at the fork `{}`: pause it once its branches are joined", at.step)),
-        ),
-        Signal::Park { reason } if at.state == RunState::Running => {
-            Ok(journey().finish(Transition::stay(at, RunState::Parked, *reason)))
-        }
+        Signal::Park { reason } if at.state == RunState::Running => Ok(journey().hold(reason)),
+        Signal::Unpark if at.state == RunState::Parked && memory.paused.is_some() => Ok(journey().let_go()),
         Signal::Unpark if at.state == RunState::Parked => {
             Ok(journey().resume(Transition::stay(at, RunState::Running, "resumed")))
         }
@@ -76,9 +72,36 @@ impl Journey<'_> {
         Ok(Transition { reason, ..begun })
     }
 
+    /// The run is held back where it stands; at a fork with its branches that are running.
+    fn hold(mut self, reason: &str) -> Transition {
+        if self.workflow.fork(self.at.step).is_some() {
+            let branches = &mut self.memory().branches;
+            let running = branches.iter_mut().filter(|(_, branch)| branch.state == RunState::Running);
+            let held = running.map(|(number, branch)| {
+                branch.state = RunState::Parked;
+                *number
+            });
+            let held = held.collect();
+            self.memory().paused = Some(held);
+        }
+        let base = Transition::stay(&self.at, RunState::Parked, reason);
+        self.finish(base)
+    }
+
+    /// A run that was held back at a fork goes on with the branches that were held with it.
+    fn let_go(mut self) -> Transition {
+        let held = self.memory().paused.take().unwrap_or_default();
+        for (_, branch) in self.memory().branches.iter_mut().filter(|(number, _)| held.contains(number)) {
+            branch.state = RunState::Running;
+        }
+        let base = Transition::stay(&self.at, RunState::Running, "resumed");
+        self.finish(base)
+    }
+
     /// The run ends, once what it did is undone. Ordered a second time, it ends at once.
     fn cancel(mut self, reason: &str) -> Transition {
         let stood = self.at.step;
+        self.memory().paused = None;
         let left = std::mem::take(&mut self.memory().undoable);
         let reason = match self.memory().ending.take() {
             Some(_) if !left.is_empty() => {

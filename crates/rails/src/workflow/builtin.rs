@@ -7,7 +7,8 @@ const BUILD_WEBSITE: &str = include_str!("../../workflows/build_website.yaml");
 const BUILD_WEBSITE_CASES: &str = include_str!("../../workflows/build_website.cases.yaml");
 const BLOG_FROM_VIDEO: &str = include_str!("../../workflows/blog_from_video.yaml");
 const BLOG_FROM_VIDEO_CASES: &str = include_str!("../../workflows/blog_from_video.cases.yaml");
-
+const GENERIC: &str = include_str!("../../workflows/generic.yaml");
+const GENERIC_CASES: &str = include_str!("../../workflows/generic.cases.yaml");
 const WRITE: &str = include_str!("../../workflows/write_workflow.yaml");
 const WRITE_CASES: &str = include_str!("../../workflows/write_workflow.cases.yaml");
 
@@ -28,7 +29,7 @@ pub struct Builtin {
 }
 
 /// The documents that come with Tidemill.
-pub const BUILTINS: [Builtin; 4] = [
+pub const BUILTINS: [Builtin; 5] = [
     Builtin { name: "trend", document: TREND, active: true, cases: None },
     Builtin {
         name: "build_website",
@@ -36,6 +37,7 @@ pub const BUILTINS: [Builtin; 4] = [
         active: true,
         cases: Some(BUILD_WEBSITE_CASES),
     },
+    Builtin { name: "generic", document: GENERIC, active: true, cases: Some(GENERIC_CASES) },
     Builtin {
         name: "blog_from_video",
         document: BLOG_FROM_VIDEO,

@@ -6,11 +6,12 @@ use model::{WorkerType, sha256};
 use serde_json::Value;
 
 use super::document::{
-    BudgetDocument, ClusterDocument, Document, LifecycleTtlDocument, OperationDocument, OrchestrateDocument,
-    ParallelDocument, StepDocument, StepTtlDocument, TargetDocument, fault,
+    BudgetDocument, ClusterDocument, Document, GateDocument, LifecycleTtlDocument, OperationDocument,
+    OrchestrateDocument, ParallelDocument, StepDocument, StepTtlDocument, TargetDocument, fault,
 };
 use super::{
-    Branch, Callable, Expression, Faults, Fork, LifecycleTtl, Operation, Orchestrate, Step, StepTtl, Workflow,
+    Branch, Callable, Expression, Faults, Fork, LifecycleTtl, Operation, Orchestrate, Step, StepGate,
+    StepTtl, Workflow,
 };
 use crate::condition::Condition;
 use crate::retries::{self, RetriesDocument};
@@ -107,6 +108,13 @@ pub(super) fn keeps_manifest(document: &Document) -> bool {
         })
 }
 
+fn step_gate(document: &GateDocument) -> StepGate {
+    match document {
+        GateDocument::Required(name) => StepGate { name: name.clone(), optional: false },
+        GateDocument::Optional(gate) => StepGate { name: gate.optional.clone(), optional: true },
+    }
+}
+
 /// Branches are numbered through the whole document: a number is part of a chain's and of an artifact's identity.
 fn compile_fork(step: &StepDocument, parallel: &ParallelDocument, branches: &mut i32) -> Fork {
     let mut number = || {
@@ -152,8 +160,8 @@ fn compile_step(step: &StepDocument, document: &Document) -> Result<Step, Faults
         deadline: duration("deadline", &step.deadline).map_err(at)?,
         escalation_due: duration("escalation_due", &step.escalation_due).map_err(at)?,
         ttl: step_ttl(step.ttl.as_ref()).map_err(at)?,
-        gates_before: step.gates.as_ref().map(|gates| gates.before.clone()).unwrap_or_default(),
-        gates_after: step.gates.as_ref().map(|gates| gates.after.clone()).unwrap_or_default(),
+        gates_before: step.gates.iter().flat_map(|gates| &gates.before).map(step_gate).collect(),
+        gates_after: step.gates.iter().flat_map(|gates| &gates.after).map(step_gate).collect(),
         side_effect: step.side_effect,
         side_effect_reason: step.side_effect_reason.clone(),
         with: std::sync::Arc::new(step.with.clone()),

@@ -23,6 +23,14 @@ impl Expression {
         Condition::compile(source).map(|condition| Self::Cel(Box::new(condition)))
     }
 
+    /// As it is written.
+    pub(crate) fn source(&self) -> &str {
+        match self {
+            Self::Pointer(pointer) => pointer,
+            Self::Cel(condition) => condition.source(),
+        }
+    }
+
     /// Evaluates it; `own` is what pointers point into.
     pub(crate) fn value(&self, own: &Value, variables: &BTreeMap<&str, &Value>) -> Result<Value, String> {
         match self {

@@ -6,6 +6,15 @@ use model::Lifecycle;
 
 use crate::Capability;
 
+/// A gate policy that a step names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepGate {
+    /// Its name.
+    pub name: String,
+    /// Whether it counts only where a policy document has it.
+    pub optional: bool,
+}
+
 /// How long a step may take; what is absent is not bounded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StepTtl {

@@ -31,7 +31,7 @@ pub use cases::{CaseResult, run_cases};
 pub(crate) use compile::AGENT;
 pub use document::PatchOp;
 pub(crate) use expression::Expression;
-pub use limits::{Callable, LifecycleTtl, Orchestrate, StepTtl};
+pub use limits::{Callable, LifecycleTtl, Orchestrate, StepGate, StepTtl};
 pub use worst::WorstCase;
 
 /// What exists outside a document. What is `None` is not known here, and not checked.
@@ -195,9 +195,9 @@ pub struct Step {
     /// How long its job may wait for a worker, and how long it may take with all its tries.
     pub ttl: StepTtl,
     /// Gate policies that a run passes before it comes here.
-    pub gates_before: Vec<String>,
+    pub gates_before: Vec<StepGate>,
     /// Gate policies that its output passes before the run goes on.
-    pub gates_after: Vec<String>,
+    pub gates_after: Vec<StepGate>,
     /// Whether it acts on the world outside.
     pub side_effect: bool,
     /// Why it has no side effect though its worker might: shown at activation.

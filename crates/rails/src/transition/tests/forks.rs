@@ -47,6 +47,33 @@ fn all_branches_must_succeed_and_the_last_one_moves_the_run() {
 }
 
 #[test]
+fn a_run_that_is_held_at_its_fork_holds_its_branches_and_goes_on_with_them() {
+    let mut run = fork("all", "");
+    run.done("b", &json!({ "stop": false, "bad": false, "ask": true }));
+    run.done("c", &json!({}));
+    run.signal(0, &Signal::Park { reason: "wait" }).unwrap();
+    assert_eq!((run.run(), run.working()), ((RunState::Parked, "both"), vec![]));
+    assert_eq!([1, 2, 3].map(|n| run.row(n).state), [RunState::Parked, RunState::Waiting, RunState::Done]);
+    let done = run.signal(1, &Signal::Done { output: &json!({}), patch: None }).unwrap_err();
+    assert!(done.to_string().contains("resume it first"), "{done}");
+    let approved = run.decide(2, &crate::Decision::Approve).unwrap_err().to_string();
+    assert!(approved.contains("resume it first"), "{approved}");
+    run.signal(0, &Signal::Unpark).unwrap();
+    assert_eq!((run.run(), run.working()), ((RunState::Running, "both"), vec![1]));
+    run.decide(2, &crate::Decision::Approve).unwrap();
+    for step in ["a", "a2"] {
+        run.done(step, &json!({}));
+    }
+    assert_eq!(run.run(), (RunState::Running, "last"));
+    let mut cancelled = fork("all", "");
+    cancelled.signal(0, &Signal::Park { reason: "wait" }).unwrap();
+    cancelled.signal(0, &Signal::Cancel { reason: "no" }).unwrap();
+    assert_eq!((cancelled.run().0, cancelled.row(1).state), (RunState::Cancelled, RunState::Cancelled));
+    cancelled.signal(0, &Signal::Rerun { step: "both" }).unwrap();
+    assert_eq!((cancelled.run(), cancelled.working()), ((RunState::Running, "both"), vec![1, 2, 3]));
+}
+
+#[test]
 fn any_branch_is_enough_and_the_others_are_closed() {
     let mut run = fork("any", "");
     run.fails("c");

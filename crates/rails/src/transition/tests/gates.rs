@@ -280,6 +280,21 @@ steps:
 }
 
 #[test]
+fn an_optional_gate_counts_where_the_house_has_a_policy_of_that_name() {
+    for (gates, expected) in [
+        ("[{ optional: unknown }]", None),
+        ("[{ optional: unknown }, { optional: guns }]", Some("licence_missing")),
+        ("[unknown]", Some("gate_error")),
+    ] {
+        let mut run = begin(gates, "[]");
+        write(&mut run, "a rifle", 1.0);
+        run.done("check", &json!({}));
+        let asked = stands(&run).3.filter(|asked| *asked != "tainted");
+        assert_eq!(asked, expected, "{gates}");
+    }
+}
+
+#[test]
 fn the_end_of_a_branch_leads_its_run_to_a_gate() {
     let mut run = Simulator::begin(
         "

@@ -237,6 +237,9 @@ impl Simulator {
                 Row { state: branch.state, step: branch.step.clone(), attempt: 0, asked: None, rule: None };
             let known = self.rows.entry(*number).or_insert_with(|| row.clone());
             if (known.state, &known.step) != (row.state, &row.step) {
+                if (known.state, row.state) == (RunState::Parked, RunState::Running) {
+                    self.jobs.push((*number, row.step.clone()));
+                }
                 *known = row;
             }
         }
@@ -267,11 +270,9 @@ impl Simulator {
 
     fn keep(&mut self, lane: i32, transition: &Transition) {
         assert_eq!(transition.death.is_some(), transition.state == RunState::Dead, "{transition:?}");
-        assert_eq!(
-            transition.escalation.is_some(),
-            matches!(transition.state, RunState::Waiting | RunState::Parked),
-            "{transition:?}"
-        );
+        let held = transition.beyond.as_deref().is_some_and(|beyond| beyond.memory.paused.is_some());
+        let asks = matches!(transition.state, RunState::Waiting | RunState::Parked) && !held;
+        assert_eq!(transition.escalation.is_some(), asks, "{transition:?}");
         self.lifecycle = transition.lifecycle;
         let row = Row {
             state: transition.state,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Checker;
+use crate::workflow::document::GateDocument;
 use crate::workflow::flow::{Edge, Flow, Kind, To};
 
 /// The name of the gate policy that always asks a person, where the policies are not known.
@@ -21,11 +22,10 @@ impl Checker<'_> {
 
     fn asks(&self, at: usize, before: bool) -> bool {
         let gates = self.flow.step(at).gates.iter();
-        gates.flat_map(|gates| if before { &gates.before } else { &gates.after }).any(|name| {
-            match self.catalog.gates {
-                Some(known) => known.iter().any(|gate| gate.name == name && gate.asks),
-                None => name == ASKS,
-            }
+        let gates = gates.flat_map(|gates| if before { &gates.before } else { &gates.after });
+        gates.filter_map(GateDocument::required).any(|name| match self.catalog.gates {
+            Some(known) => known.iter().any(|gate| gate.name == name && gate.asks),
+            None => name == ASKS,
         })
     }
 }

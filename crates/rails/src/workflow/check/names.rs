@@ -195,7 +195,9 @@ impl Checker<'_> {
     fn known_gates(&mut self, at: usize, step: &StepDocument) {
         let (Some(gates), Some(known)) = (&step.gates, self.catalog.gates) else { return };
         for (side, names) in [("before", &gates.before), ("after", &gates.after)] {
-            for (number, name) in names.iter().enumerate() {
+            let named =
+                names.iter().enumerate().filter_map(|(number, gate)| Some((number, gate.required()?)));
+            for (number, name) in named {
                 if !known.iter().any(|gate| gate.name == name) {
                     let known: Vec<&str> = known.iter().map(|gate| gate.name).collect();
                     self.step_fault(

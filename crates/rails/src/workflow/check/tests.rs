@@ -344,6 +344,7 @@ fn a_step_whose_role_acts_outside_has_a_side_effect_unless_the_document_says_why
     for (more, expected) in [
         ("gates: { before: [hitl] }, ", "no gate policy is called `hitl`; known are editor"),
         ("gates: { before: [editor] }, ", ""),
+        ("gates: { before: [{ optional: editor }] }, ", "without an approval"),
     ] {
         let found =
             Workflow::register(&calls(more), &BTreeMap::new(), &gates).map_err(|f| f.to_string()).err();

@@ -17,7 +17,7 @@ use super::{Catalog, Fault, Faults};
 pub(crate) use places::{Places, escaped};
 pub(crate) use read::{Read, of_text};
 pub(crate) use step::{
-    OperationDocument, OrchestrateDocument, ParallelDocument, StepDocument, StepTtlDocument,
+    GateDocument, OperationDocument, OrchestrateDocument, ParallelDocument, StepDocument, StepTtlDocument,
 };
 pub(crate) use target::{BranchDocument, CONTINUE, JOIN, TargetDocument};
 

@@ -1,6 +1,7 @@
 //! A step as it is written.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -58,14 +59,48 @@ pub(crate) struct StepTtlDocument {
     pub(crate) running: Option<String>,
 }
 
-/// Names of gate policies.
+/// Gate policies.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GatesDocument {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) before: Vec<String>,
+    pub(crate) before: Vec<GateDocument>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) after: Vec<String>,
+    pub(crate) after: Vec<GateDocument>,
+}
+
+/// A gate policy by its name.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged, expecting = "the name of a gate policy, or `{ optional: NAME }`")]
+pub(crate) enum GateDocument {
+    Required(String),
+    Optional(OptionalGateDocument),
+}
+
+/// One that counts where a policy document has it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OptionalGateDocument {
+    pub(crate) optional: String,
+}
+
+impl fmt::Display for GateDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Required(name) => f.write_str(name),
+            Self::Optional(gate) => write!(f, "{} (optional)", gate.optional),
+        }
+    }
+}
+
+impl GateDocument {
+    /// Its name, where there has to be such a policy.
+    pub(crate) fn required(&self) -> Option<&str> {
+        match self {
+            Self::Required(name) => Some(name),
+            Self::Optional(_) => None,
+        }
+    }
 }
 
 /// One operation of the patch that a step's output becomes.
