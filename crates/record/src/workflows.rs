@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::Row;
+use sqlx::{PgConnection, Row};
 
 use crate::{Error, Record};
 
@@ -56,7 +56,7 @@ impl Record {
     /// did not have it.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Taken`] where another document has the version.
     pub async fn register_workflow(
         &self,
         workflow: &rails::Workflow,
@@ -64,15 +64,7 @@ impl Record {
         by: &str,
     ) -> Result<bool, Error> {
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
-        sqlx::query(
-            "INSERT INTO workflows (pipeline_version, name, document) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-        )
-        .bind(workflow.version())
-        .bind(workflow.name())
-        .bind(workflow.document())
-        .execute(&mut *tx)
-        .await
-        .map_err(Error::sql("the registration of a workflow"))?;
+        store(&mut tx, workflow).await?;
         let stored = sqlx::query(
             "INSERT INTO registrations (tenant, pipeline_version, registered_by) VALUES ($1, $2, $3)
              ON CONFLICT DO NOTHING",
@@ -144,5 +136,31 @@ impl Record {
         let what = || format!("workflow {version}");
         let document = document.ok_or_else(|| Error::unreadable(what(), "it is not registered"))?;
         rails::Workflow::from_stored(version, &document).map_err(|faults| Error::unreadable(what(), faults))
+    }
+}
+
+/// Stores a document that is new.
+async fn store(connection: &mut PgConnection, workflow: &rails::Workflow) -> Result<(), Error> {
+    let stored = sqlx::query(
+        "INSERT INTO workflows (pipeline_version, name, document) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+    )
+    .bind(workflow.version())
+    .bind(workflow.name())
+    .bind(workflow.document())
+    .execute(&mut *connection)
+    .await
+    .map_err(Error::sql("the registration of a workflow"))?;
+    if stored.rows_affected() == 1 {
+        return Ok(());
+    }
+    let known: String = sqlx::query_scalar("SELECT document FROM workflows WHERE pipeline_version = $1")
+        .bind(workflow.version())
+        .fetch_one(connection)
+        .await
+        .map_err(Error::sql("the look-up of a workflow"))?;
+    if known == workflow.document() {
+        Ok(())
+    } else {
+        Err(Error::Taken { version: workflow.version().to_owned() })
     }
 }
