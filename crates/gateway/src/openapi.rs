@@ -17,7 +17,7 @@ use crate::App;
 use crate::error::Document;
 use crate::{
     backfills, begin, blame, course, escalations, events, fleet_view, follow, letters, people, recall,
-    resolve, revoke, runs, triggers, work, workflows,
+    resolve, revoke, run_view, runs, triggers, work, workflows,
 };
 
 #[derive(OpenApi)]
@@ -69,7 +69,7 @@ pub(crate) fn routed() -> OpenApiRouter<App> {
         .routes(routes!(describe))
         .routes(routes!(events::accept, follow::follow))
         .routes(routes!(runs::list, begin::begin))
-        .routes(routes!(runs::show))
+        .routes(routes!(run_view::show))
         .routes(routes!(runs::board))
         .routes(routes!(blame::blame))
         .routes(routes!(runs::cancel))

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use model::{Actor, NewEvent, RunId, Sha256Digest, genesis, sha256};
+use model::{Actor, NewEvent, RunId, Sha256Digest, Usage, genesis, sha256};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
@@ -87,6 +87,7 @@ impl Admission {
             at: new.received_at,
             model: None,
             worker_output_prompt: None,
+            usage: Usage::default(),
             input_sha256: None,
             output_sha256: Some(sha256(&[new.event.payload.get().as_bytes()])),
             content_sha256: None,

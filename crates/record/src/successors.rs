@@ -3,7 +3,9 @@
 //! A carried step is a transition like any other, of the new run's own chain, with the earlier run's output. Approvals are
 //! never carried. Publication keys follow the event, so nothing is posted twice.
 
-use model::{Actor, Claims, EnrichedTrend, RunId, RunState, Sha256Digest, StoredContent, genesis, sha256};
+use model::{
+    Actor, Claims, EnrichedTrend, RunId, RunState, Sha256Digest, StoredContent, Usage, genesis, sha256,
+};
 use rails::Facts;
 use serde::Deserialize;
 use sqlx::{PgConnection, Row};
@@ -276,6 +278,7 @@ async fn insert(connection: &mut PgConnection, new: &NewSuccessor<'_>) -> Result
         at: chrono::Utc::now(),
         model: None,
         worker_output_prompt: None,
+        usage: Usage::default(),
         input_sha256: None,
         output_sha256: Sha256Digest::from_slice(&payload),
         content_sha256: None,
