@@ -11,6 +11,7 @@ pub mod config;
 mod connection;
 mod course;
 mod diagnostics;
+mod documents;
 mod error;
 mod escalations;
 mod events;

@@ -1,5 +1,7 @@
 //! Workflow versions, stored frozen, and who registered them.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{PgConnection, Row};
@@ -120,6 +122,30 @@ impl Record {
             .await
             .map_err(Error::sql("the look-up of a workflow"))?;
         Ok(row.as_ref().map(|row| (read(row), row.get("document"))))
+    }
+
+    /// By step, how many open runs of a version and branches of such runs stand there; those of one tenant.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn standing_at(&self, tenant: &str, version: &str) -> Result<BTreeMap<String, u64>, Error> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "WITH open AS (
+                 SELECT run_id, step FROM runs
+                 WHERE state IN ('running', 'waiting', 'parked') AND tenant = $1 AND pipeline_version = $2)
+             SELECT step, count(*) FROM (
+                 SELECT step FROM open
+                 UNION ALL
+                 SELECT b.step FROM run_branches b JOIN open USING (run_id)
+                 WHERE b.state IN ('running', 'waiting', 'parked')) AS standing
+             GROUP BY step",
+        )
+        .bind(tenant)
+        .bind(version)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::sql("the count of runs by step"))?;
+        Ok(rows.into_iter().map(|(step, count)| (step, count.unsigned_abs())).collect())
     }
 
     /// Reads a version.

@@ -12,6 +12,7 @@ mod crash_points;
 mod crashes;
 mod decisions;
 mod diagnostics;
+mod documents;
 mod door;
 mod effects;
 mod fleet;
