@@ -55,7 +55,12 @@ impl Description {
         let Some(content) = described["content"].get(essence) else {
             return fault(&format!("its type `{kind}` is not described"));
         };
-        let Ok(body) = serde_json::from_slice::<Value>(answer.body?) else { return fault("it is no JSON") };
+        let body = if essence.ends_with("json") {
+            serde_json::from_slice::<Value>(answer.body?).ok()
+        } else {
+            std::str::from_utf8(answer.body?).ok().map(Value::from)
+        };
+        let Some(body) = body else { return fault("it is not what its type says") };
         let schema = self.validator(&content["schema"]);
         let wrong: Vec<String> =
             schema.iter_errors(&body).map(|e| format!("{} at `{}`", e, e.instance_path())).collect();

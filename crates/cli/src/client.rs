@@ -57,6 +57,12 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// A client, where a gateway is named or a local fleet runs.
+    pub(crate) fn known(gateway: &Gateway) -> Result<Option<Self>, Fault> {
+        let known = gateway.url.is_some() || LocalFleet::read(&gateway.folder).is_some();
+        known.then(|| Self::of(gateway)).transpose()
+    }
+
     pub(crate) fn of(gateway: &Gateway) -> Result<Self, Fault> {
         let local = LocalFleet::read(&gateway.folder);
         let url = gateway.url.clone().or_else(|| local.map(|fleet| fleet.gateway)).ok_or_else(|| {
@@ -90,6 +96,12 @@ impl Client {
         self.answer(self.request(Method::GET, path)).await
     }
 
+    /// Asks for what is no JSON.
+    pub(crate) async fn get_text(&self, path: &str) -> Result<String, Fault> {
+        let response = self.taken(self.request(Method::GET, path)).await?;
+        response.text().await.map_err(|e| self.unreachable(&e))
+    }
+
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Fault> {
         self.answer(self.request(Method::POST, path).json(body)).await
     }
@@ -111,10 +123,7 @@ impl Client {
         if let Some(after) = after {
             request = request.header("last-event-id", after);
         }
-        let response = request.send().await.map_err(|e| self.unreachable(&e))?;
-        if !response.status().is_success() {
-            return Err(Self::read(response).await.err().unwrap_or_else(|| Fault::bug("no answer")));
-        }
+        let response = Self::granted(request.send().await.map_err(|e| self.unreachable(&e))?).await?;
         Ok(Following { response, unread: Vec::new() })
     }
 
@@ -137,14 +146,18 @@ impl Client {
         })
     }
 
-    /// Asks; waits and asks again while the gateway says that it is too much, which is told once.
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Value, Fault> {
+        Ok(self.taken(request).await?.json().await.unwrap_or_default())
+    }
+
+    /// Asks; waits and asks again while the gateway says that it is too much, which is told once.
+    async fn taken(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Fault> {
         let mut told = false;
         loop {
             let again = request.try_clone().ok_or_else(|| Fault::bug("a request that cannot be repeated"))?;
             let response = again.send().await.map_err(|e| self.unreachable(&e))?;
             if response.status() != StatusCode::TOO_MANY_REQUESTS {
-                return Self::read(response).await;
+                return Self::granted(response).await;
             }
             let after = response.headers().get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok());
             if !std::mem::replace(&mut told, true) {
@@ -158,12 +171,13 @@ impl Client {
         }
     }
 
-    async fn read(response: reqwest::Response) -> Result<Value, Fault> {
+    /// The answer, unless it is a refusal.
+    async fn granted(response: reqwest::Response) -> Result<reqwest::Response, Fault> {
+        if response.status().is_success() {
+            return Ok(response);
+        }
         let (status, address) = (response.status(), response.url().origin().ascii_serialization());
         let body: Value = response.json().await.unwrap_or_default();
-        if status.is_success() {
-            return Ok(body);
-        }
         let word = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
         let mut message = if body["title"].is_string() {
             format!("{} ({}): {}", word("title"), status.as_u16(), word("detail"))

@@ -22,10 +22,10 @@ pub(crate) async fn run(why: Why) -> Result<(), Fault> {
 
 fn explain(run: &Value, fleet: &Value, now: DateTime<Utc>) -> Vec<String> {
     let [state, step, reason] = [&run["state"], &run["step"], &run["reason"]].map(table::plain);
+    let forked = run["branches"].as_array().is_some_and(|all| all.iter().any(is_open));
     let mut lines = match state.as_str() {
-        "running" => running(run, fleet, now),
-        "waiting" => waiting(run, &step),
-        "parked" => parked(run, &step, &reason),
+        "running" if forked => vec![format!("It forked at {step}, and waits for its branches.")],
+        "running" | "waiting" | "parked" => stands(run, fleet, now),
         "duplicate" => {
             vec![format!("It ended as a duplicate of run {}.", table::plain(&run["duplicate_of"]))]
         }
@@ -35,6 +35,7 @@ fn explain(run: &Value, fleet: &Value, now: DateTime<Utc>) -> Vec<String> {
         ],
         ended => vec![format!("It ended as {ended} at {}: {reason}.", table::plain(&run["ended_at"]))],
     };
+    lines.extend(branches(run, fleet, now));
     for row in run["publications"].as_array().into_iter().flatten() {
         let told = if row["reference"].is_null() { &row["reason"] } else { &row["reference"] };
         let [outlet, state, told] = [&row["outlet"], &row["state"], told].map(table::plain);
@@ -43,6 +44,36 @@ fn explain(run: &Value, fleet: &Value, now: DateTime<Utc>) -> Vec<String> {
     }
     lines.extend(brains(run));
     lines
+}
+
+/// Where an open run or branch stands, and what it waits for.
+fn stands(at: &Value, fleet: &Value, now: DateTime<Utc>) -> Vec<String> {
+    let [state, step, reason] = [&at["state"], &at["step"], &at["reason"]].map(table::plain);
+    match state.as_str() {
+        "waiting" => waiting(at, &step),
+        "parked" => parked(at, &step, &reason),
+        _ => running(at, fleet, now),
+    }
+}
+
+fn is_open(at: &Value) -> bool {
+    ["running", "waiting", "parked"].iter().any(|open| at["state"] == *open)
+}
+
+/// What branches wait for, and why others died. Those that run have no job while their run is held back.
+fn branches(run: &Value, fleet: &Value, now: DateTime<Utc>) -> Vec<String> {
+    let told = |branch: &Value| match branch["state"].as_str() {
+        Some("running") if run["state"] != "running" => Vec::new(),
+        _ if is_open(branch) => stands(branch, fleet, now),
+        Some("dead") => {
+            let [step, reason] = [&branch["step"], &branch["reason"]].map(table::plain);
+            vec![format!("It died at {step}: {reason}.")]
+        }
+        _ => Vec::new(),
+    };
+    let all = run["branches"].as_array().into_iter().flatten();
+    all.flat_map(|branch| told(branch).into_iter().map(|line| format!("Branch {}: {line}", branch["branch"])))
+        .collect()
 }
 
 /// Which brain did a step, by which prompt, and what it cost, where one said so.
@@ -67,7 +98,10 @@ fn brains(run: &Value) -> Vec<String> {
 
 fn parked(run: &Value, step: &str, reason: &str) -> Vec<String> {
     let mut lines = vec![format!("It is held back at {step}: {reason}.")];
-    if run["escalation"].is_null() {
+    let asked = table::plain(&run["escalation"]["escalation_id"]);
+    if !asked.is_empty() {
+        lines.push(format!("`tidemill escalations show {asked}` shows what is asked."));
+    } else if run["run_id"].is_string() {
         lines.push(format!("`tidemill runs resume {}` lets it go on.", table::plain(&run["run_id"])));
     }
     lines
@@ -172,6 +206,45 @@ mod tests {
         assert!(waiting.contains("toxicity") && waiting.contains("`a > b` held"), "{waiting}");
         assert!(told(json!({ "state": "dead", "step": "etl", "reason": "r" })).contains("dlq replay"));
         assert!(told(json!({ "state": "published", "ended_at": "t", "reason": "r" })).contains("published"));
+    }
+
+    #[test]
+    fn each_open_branch_is_told_and_why_others_died() {
+        let asked = json!({ "escalation_id": "e", "issue_type": "doubt", "question": "?", "due_at": "t" });
+        let branch = |number: u32, state: &str, more: Value| {
+            let mut branch = json!({ "branch": number, "state": state, "step": format!("s{number}"), "reason": "r",
+                                     "attempt": 0, "due_at": "2026-03-01T11:00:00Z", "worker": "agent" });
+            branch.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            branch
+        };
+        let branches = [
+            branch(1, "running", json!({ "attempt": 2 })),
+            branch(2, "waiting", json!({ "escalation": asked })),
+            branch(3, "dead", json!({})),
+            branch(4, "done", json!({})),
+        ];
+        let fleet = json!({ "pauses": [{ "kind": "stage", "name": "agent", "reason": "why" }] });
+        let now = DateTime::parse_from_rfc3339("2026-03-01T12:00:00Z").unwrap().to_utc();
+        let told = |state: &str| {
+            let run = json!({ "run_id": "x", "state": state, "step": "both", "reason": "held", "branches": branches });
+            explain(&run, &fleet, now)
+        };
+        let running = told("running");
+        let expected = [
+            "It forked at both",
+            "Branch 1: It failed 2 times at s1 (r)",
+            "Branch 1: The stage agent is paused",
+            "Branch 2: It waits at s2 for a person (doubt)",
+            "Branch 2: Answer with `tidemill escalations resolve e",
+            "Branch 3: It died at s3: r.",
+        ];
+        assert_eq!(running.len(), expected.len(), "{running:?}");
+        for (line, expected) in running.iter().zip(expected) {
+            assert!(line.starts_with(expected), "{line}");
+        }
+        let parked = told("parked");
+        assert!(parked.iter().all(|line| !line.starts_with("Branch 1")), "it has no job: {parked:?}");
+        assert!(parked.iter().any(|line| line.starts_with("Branch 2")), "{parked:?}");
     }
 
     #[test]

@@ -42,7 +42,9 @@ impl From<record::Error> for Fault {
     fn from(error: record::Error) -> Self {
         match &error {
             record::Error::Unreadable { .. } => Self::bug(error.to_string()),
-            record::Error::Url(_) | record::Error::Tls(_) => Self::usage(error.to_string()),
+            record::Error::Url(_) | record::Error::Tls(_) | record::Error::Taken { .. } => {
+                Self::usage(error.to_string())
+            }
             _ => Self::unavailable(error.to_string()),
         }
     }

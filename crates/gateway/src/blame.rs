@@ -14,7 +14,7 @@ use crate::auth::Caller;
 use crate::error::Problem;
 use crate::extract::{Path, Query};
 use crate::openapi::{Always, Missing};
-use crate::runs::{memory_of, run_id};
+use crate::runs::with_board;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -116,16 +116,9 @@ pub(crate) async fn blame(
     Path(id): Path<String>,
     Query(Place { pointer }): Query<Place>,
 ) -> Result<Json<Blame>, Problem> {
-    caller.must("read")?;
-    let run_id = run_id(&id)?;
-    let record = &app.process.record;
-    let missing = || Problem::not_found(format!("there is no run {run_id}"));
-    let found =
-        record.run(run_id).await?.filter(|found| found.tenant == caller.tenant()).ok_or_else(missing)?;
-    let workflow = app.workflows.get(&found.pipeline_version).await?;
-    let memory = memory_of(&app, &found, &workflow).await?;
-    let memory = memory.ok_or_else(|| Problem::not_found(format!("run {run_id} has no blackboard")))?;
-    let patches = record.patches(run_id).await?.ok_or_else(missing)?;
+    let (run_id, workflow, memory) = with_board(&app, &caller, &id).await?;
+    let patches = app.process.record.patches(run_id).await?;
+    let patches = patches.ok_or_else(|| Problem::not_found(format!("there is no run {run_id}")))?;
     let first = Memory::begin(&workflow, serde_json::from_slice(&patches.payload).unwrap_or_default());
     let links = patches.links.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let applied: Vec<&Value> = links.iter().map(|(_, link)| &link.patch_applied).collect();

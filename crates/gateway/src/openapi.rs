@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 use crate::App;
 use crate::error::Document;
 use crate::{
-    backfills, begin, blame, course, escalations, events, fleet_view, follow, letters, people, recall,
-    resolve, revoke, runs, triggers, work, workflows,
+    backfills, begin, blame, course, documents, escalations, events, fleet_view, follow, letters, people,
+    recall, resolve, revoke, run_view, runs, triggers, work, workflows,
 };
 
 #[derive(OpenApi)]
@@ -69,7 +69,7 @@ pub(crate) fn routed() -> OpenApiRouter<App> {
         .routes(routes!(describe))
         .routes(routes!(events::accept, follow::follow))
         .routes(routes!(runs::list, begin::begin))
-        .routes(routes!(runs::show))
+        .routes(routes!(run_view::show))
         .routes(routes!(runs::board))
         .routes(routes!(blame::blame))
         .routes(routes!(runs::cancel))
@@ -78,6 +78,11 @@ pub(crate) fn routed() -> OpenApiRouter<App> {
         .routes(routes!(course::pause))
         .routes(routes!(course::resume))
         .routes(routes!(workflows::list, workflows::register))
+        .routes(routes!(documents::validate))
+        .routes(routes!(documents::diff))
+        .routes(routes!(documents::test))
+        .routes(routes!(documents::draw))
+        .routes(routes!(documents::graph))
         .routes(routes!(workflows::show))
         .routes(routes!(workflows::activate))
         .routes(routes!(escalations::list))

@@ -1,18 +1,15 @@
-//! Runs: shown, listed, waited for, cancelled.
+//! Runs: listed, sent through again, cancelled, and their blackboards.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use fleet::{FaultKind, Replayer};
-use model::{RunId, RunState, Usage};
+use model::{RunId, RunState};
 use rails::{Facts, Memory, Signal, Workflow};
-use record::{
-    Cancelled, Escalation, Feedback, Item, LoadedRun, Publication, RunDetail, RunFilter, RunSummary,
-};
+use record::{Cancelled, Item, LoadedRun, RunFilter, RunSummary};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::App;
@@ -22,153 +19,14 @@ use crate::extract::{Body, OptionalBody, Path, Query, Words};
 use crate::openapi::{Always, Conflicting, Missing, WithBody};
 use crate::people;
 
-/// The longest that a request may wait for a run's end.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How often a waiting request looks.
-const LOOK: Duration = Duration::from_millis(100);
-
 pub(crate) fn run_id(text: &str) -> Result<RunId, Problem> {
     text.parse().map_err(|e: model::IdError| Problem::not_found(e.to_string()))
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct Wait {
-    /// Answer once the run has ended, or after this time: such as `30s`, a minute at most.
-    wait: Option<String>,
-}
-
-/// A run with everything it left.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct ShownRun {
-    #[serde(flatten)]
-    detail: RunDetail,
-    /// The worker type that does the step it stands at.
-    worker: Option<String>,
-    /// The outlet that this step names; a publishing step that names none takes the publisher's own.
-    outlet: Option<String>,
-    /// Its steps so far.
-    steps: Vec<Step>,
-    /// What a person is asked.
-    escalation: Option<Escalation>,
-    publications: Vec<Publication>,
-    /// What people said of its publications.
-    feedback: Vec<Feedback>,
-    /// What it keeps beside, where its workflow has a blackboard, forks, loops or budgets.
-    manifest: Option<ShownManifest>,
-    /// Runs that took its event through once more, the newest first.
-    reruns: Vec<RunId>,
-    /// The notification target that its end is told.
-    notify: Option<String>,
-}
-
-/// What a run keeps beside, without its blackboard.
-#[derive(Serialize, ToSchema)]
-struct ShownManifest {
-    /// Patches applied to its blackboard.
-    version: i64,
-    /// What was spent.
-    used: Usage,
-    /// What was spent, by step.
-    spent: BTreeMap<String, Usage>,
-    /// How often each step was entered.
-    visits: BTreeMap<String, u32>,
-    /// Steps that failed and were gone on from with their fallback.
-    degraded: Vec<String>,
-    /// What came from untrusted sources and has passed no gate: places of the blackboard, and steps.
-    taint: Vec<String>,
-}
-
-impl From<Memory> for ShownManifest {
-    fn from(memory: Memory) -> Self {
-        Self {
-            version: memory.version,
-            used: memory.used,
-            spent: memory.spent,
-            visits: memory.visits,
-            degraded: memory.degraded.into_iter().collect(),
-            taint: memory.taint.into_iter().collect(),
-        }
-    }
-}
-
-/// What happened at a step, of the run's provenance.
-#[derive(Serialize, Deserialize, ToSchema)]
-struct Step {
-    step: Option<String>,
-    /// Such as `done`, `failed` or `escalated`.
-    what: Option<String>,
-    /// Where the run stood afterwards.
-    next: Option<String>,
-    /// Its state afterwards.
-    state: Option<String>,
-    /// When.
-    #[schema(format = DateTime)]
-    at: Option<String>,
-}
-
-/// Shows a run; with `wait` once it has ended, or after that time.
-#[utoipa::path(
-    get,
-    operation_id = "show_run",
-    path = "/v1/runs/{id}",
-    tag = "runs",
-    params(("id" = Uuid, Path, description = "The run"), Wait),
-    responses((status = 200, description = "The run", body = ShownRun), Missing, Always),
-)]
-pub(crate) async fn show(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<String>,
-    Query(wait): Query<Wait>,
-) -> Result<Json<ShownRun>, Problem> {
-    caller.must("read")?;
-    let run = run_id(&id)?;
-    let wait = match wait.wait {
-        Some(text) => humantime::parse_duration(&text)
-            .map_err(|e| Problem::bad_request(format!("wait=`{text}`: {e}; write it like 30s")))?
-            .min(LONGEST_WAIT),
-        None => Duration::ZERO,
-    };
-    let until = Instant::now() + wait;
-    loop {
-        let found = app.process.record.run(run).await?.filter(|found| found.tenant == caller.tenant());
-        let found = found.ok_or_else(|| Problem::not_found(format!("there is no run {run}")))?;
-        if found.ended_at.is_some() || Instant::now() >= until || app.process.shutdown.is_cancelled() {
-            return detail(&app, run).await;
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-async fn detail(app: &App, run: RunId) -> Result<Json<ShownRun>, Problem> {
-    let record = &app.process.record;
-    let detail =
-        record.run_detail(run).await?.ok_or_else(|| Problem::not_found(format!("there is no run {run}")))?;
-    // A run whose workflow this build cannot read is shown without.
-    let workflow = app.workflows.get(&detail.run.pipeline_version).await.ok();
-    let step = workflow.as_ref().and_then(|workflow| workflow.step(&detail.run.step));
-    let manifest = match workflow.as_deref() {
-        Some(workflow) => memory_of(app, &detail.run, workflow).await?.map(ShownManifest::from),
-        None => None,
-    };
-    Ok(Json(ShownRun {
-        worker: step.map(|step| step.worker.to_string()),
-        outlet: step.and_then(|step| step.with.get("outlet")?.as_str()).map(str::to_owned),
-        steps: detail
-            .provenance
-            .iter()
-            .filter_map(|link| serde_json::from_str(link.entry.get()).ok())
-            .collect(),
-        escalation: record.escalation_of(run).await?,
-        publications: record.publications_of(run).await?,
-        feedback: record.feedback_of(run).await?,
-        manifest,
-        reruns: record.reruns_of(run).await?,
-        notify: record.callback_of(run).await?,
-        detail,
-    }))
+/// A run of the caller's tenant; anyone else's does not exist.
+pub(crate) async fn own(app: &App, caller: &Caller, run: RunId) -> Result<RunSummary, Problem> {
+    let found = app.process.record.run(run).await?.filter(|found| found.tenant == caller.tenant());
+    found.ok_or_else(|| Problem::not_found(format!("there is no run {run}")))
 }
 
 pub(crate) async fn memory_of(
@@ -181,6 +39,21 @@ pub(crate) async fn memory_of(
     }
     let manifest = app.process.record.manifests(&[run.run_id]).await?.remove(&run.run_id).transpose()?;
     Ok(manifest.map(|manifest| *fleet::memory(workflow, run.received_at, manifest)))
+}
+
+/// A run that has a blackboard, its workflow and what it keeps; for whoever may read.
+pub(crate) async fn with_board(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+) -> Result<(RunId, Arc<Workflow>, Memory), Problem> {
+    caller.must("read")?;
+    let run = run_id(id)?;
+    let found = own(app, caller, run).await?;
+    let workflow = app.workflows.get(&found.pipeline_version).await?;
+    let memory = memory_of(app, &found, &workflow).await?;
+    let memory = memory.ok_or_else(|| Problem::not_found(format!("run {run} has no blackboard")))?;
+    Ok((run, workflow, memory))
 }
 
 /// A run's blackboard.
@@ -207,14 +80,7 @@ pub(crate) async fn board(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Board>, Problem> {
-    caller.must("read")?;
-    let run_id = run_id(&id)?;
-    let missing = || Problem::not_found(format!("there is no run {run_id}"));
-    let found = app.process.record.run(run_id).await?.filter(|found| found.tenant == caller.tenant());
-    let found = found.ok_or_else(missing)?;
-    let workflow = app.workflows.get(&found.pipeline_version).await?;
-    let memory = memory_of(&app, &found, &workflow).await?;
-    let memory = memory.ok_or_else(|| Problem::not_found(format!("run {run_id} has no blackboard")))?;
+    let (run_id, _, memory) = with_board(&app, &caller, &id).await?;
     Ok(Json(Board { run_id, version: memory.version, board: memory.board }))
 }
 

@@ -5,6 +5,7 @@ use axum::Json;
 use axum::body::Body as Incoming;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use bytes::BytesMut;
 use calls::callback;
 use model::{RunId, RunState, sha256};
 use rails::{Facts, Signal, Workflow};
@@ -76,6 +77,12 @@ pub(crate) struct Told {
     step: String,
 }
 
+impl From<WorkOrder> for Told {
+    fn from(order: WorkOrder) -> Self {
+        Self { run_id: order.key.run, step: order.step }
+    }
+}
+
 /// Completes a task that a worker was asked for, once: its run goes on at once.
 #[utoipa::path(
     post,
@@ -93,8 +100,7 @@ pub(crate) async fn complete(
     headers: HeaderMap,
     body: Incoming,
 ) -> Result<Json<Told>, Problem> {
-    let bytes = whole(body, LONGEST).await?;
-    let order = signed(&app, &token, &headers, &bytes).await?;
+    let (order, bytes) = signed(&app, &token, &headers, body).await?;
     let given: Completion = serde_json::from_slice(&bytes)
         .map_err(|e| Problem::bad_request(format!("the body is not what is expected here: {e}")))?;
     given.check()?;
@@ -119,7 +125,7 @@ pub(crate) async fn complete(
             Completed::Late => return Err(late()),
             Completed::Moved => continue,
         }
-        return Ok(Json(Told { run_id: order.key.run, step: order.step }));
+        return Ok(Json(order.into()));
     }
     Err(Problem::unavailable("the run moves on again and again: send this once more"))
 }
@@ -141,13 +147,12 @@ pub(crate) async fn heartbeat(
     headers: HeaderMap,
     body: Incoming,
 ) -> Result<Json<Told>, Problem> {
-    let bytes = whole(body, LONGEST).await?;
-    let order = signed(&app, &token, &headers, &bytes).await?;
+    let (order, _) = signed(&app, &token, &headers, body).await?;
     standing(&app, &order).await?;
     if !app.process.record.hear_of_work(order.token).await? {
         return Err(late());
     }
-    Ok(Json(Told { run_id: order.key.run, step: order.step }))
+    Ok(Json(order.into()))
 }
 
 fn late() -> Problem {
@@ -156,12 +161,18 @@ fn late() -> Problem {
     )
 }
 
-/// The order of a token whose worker signed the request.
-async fn signed(app: &App, token: &str, headers: &HeaderMap, body: &[u8]) -> Result<WorkOrder, Problem> {
+/// The order of a token whose worker signed the request, and the request's body.
+async fn signed(
+    app: &App,
+    token: &str,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<(WorkOrder, BytesMut), Problem> {
+    let body = whole(body, LONGEST).await?;
     let found = app.process.record.work_order(sha256(&[token.as_bytes()])).await?;
     let order = found.ok_or_else(|| Problem::not_found("there is no such task"))?;
-    callback::verify(&order.signing_key, headers, body).map_err(|why| Problem::unsigned(&why))?;
-    Ok(order)
+    callback::verify(&order.signing_key, headers, &body).map_err(|why| Problem::unsigned(&why))?;
+    Ok((order, body))
 }
 
 /// The run or branch that waits for a task still.

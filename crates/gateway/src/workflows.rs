@@ -17,23 +17,59 @@ use crate::extract::{OptionalBody, Path, whole};
 use crate::openapi::{Always, Missing, WithBody};
 
 /// The longest document, in bytes.
-const LONGEST: u64 = 1 << 20;
+pub(crate) const LONGEST: u64 = 1 << 20;
 /// Activations shown of a workflow.
 const SHOWN: i64 = 20;
+
+/// A document that holds.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Checked {
+    /// The workflow's name.
+    name: String,
+    /// The version, by which it is activated once it is registered.
+    pipeline_version: String,
+    worst_case: WorstCase,
+    #[serde(flatten)]
+    steps: Effects,
+}
+
+/// What a run takes at most: the longest path with every bound used up.
+#[derive(Serialize, ToSchema)]
+struct WorstCase {
+    /// Visits of steps, and calls of orchestrators.
+    steps: u64,
+    /// Tokens in and out; null where nothing bounds them.
+    tokens: Option<u64>,
+    /// Millionths of the configured currency; null where nothing bounds it.
+    cost_micros: Option<u64>,
+    /// Seconds of working and of pausing between tries. Waiting for a free worker, for a gate and for people is not in it.
+    seconds: u64,
+    /// The steps whose tokens or cost no budget bounds.
+    unbounded: Vec<String>,
+}
+
+impl Checked {
+    pub(crate) fn of(workflow: &Workflow) -> Result<Self, Problem> {
+        let worst = workflow.worst_case().map_err(|faults| Problem::bug(faults.to_string()))?;
+        let rails::WorstCase { steps, tokens, cost_micros, seconds, unbounded } = worst;
+        Ok(Self {
+            name: workflow.name().to_owned(),
+            pipeline_version: workflow.version().to_owned(),
+            worst_case: WorstCase { steps, tokens, cost_micros, seconds, unbounded },
+            steps: Effects::of(workflow),
+        })
+    }
+}
 
 /// What became of a registration.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Registered {
-    /// The workflow's name.
-    name: String,
-    /// The version, by which it is activated.
-    pipeline_version: String,
+    #[serde(flatten)]
+    checked: Checked,
     /// Whether it is new to the tenant.
     created: bool,
     /// The version that new runs of this name begin with, where one is active.
     active_version: Option<String>,
-    #[serde(flatten)]
-    steps: Effects,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -121,29 +157,30 @@ pub(crate) async fn register(
     body: Incoming,
 ) -> Result<(StatusCode, Json<Registered>), Problem> {
     caller.must("operate")?;
-    let bytes = whole(body, LONGEST).await?;
-    let text = std::str::from_utf8(&bytes).map_err(|e| Problem::bad_request(format!("not UTF-8: {e}")))?;
-    let workflow = app.declared.register(text, &Default::default());
-    let workflow = workflow.map_err(|faults| {
-        let count = faults.0.len();
-        Problem::unprocessable(format!("the workflow has {count} faults; nothing was registered:\n{faults}"))
-            .with_faults(faults.0)
-    })?;
+    let workflow = compiled(&app, &sent(body).await?)?;
+    let checked = Checked::of(&workflow)?;
     let record = &app.process.record;
     let created = record.register_workflow(&workflow, caller.tenant(), caller.name()).await?;
     let known = record.registered_workflows(caller.tenant()).await?;
     let active = known.into_iter().find(|one| one.active && one.name == workflow.name());
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((
-        status,
-        Json(Registered {
-            name: workflow.name().to_owned(),
-            pipeline_version: workflow.version().to_owned(),
-            created,
-            active_version: active.map(|one| one.pipeline_version),
-            steps: Effects::of(&workflow),
-        }),
-    ))
+    let active_version = active.map(|one| one.pipeline_version);
+    Ok((status, Json(Registered { checked, created, active_version })))
+}
+
+/// The workflow of a document, checked as a whole.
+pub(crate) fn compiled(app: &App, document: &str) -> Result<Workflow, Problem> {
+    app.declared.register(document, &Default::default()).map_err(|faults| {
+        let count = faults.0.len();
+        Problem::unprocessable(format!("the workflow has {count} faults; nothing was registered:\n{faults}"))
+            .with_faults(faults.0)
+    })
+}
+
+/// A document as the body of a request.
+pub(crate) async fn sent(body: Incoming) -> Result<String, Problem> {
+    let bytes = whole(body, LONGEST).await?;
+    String::from_utf8(bytes.into()).map_err(|e| Problem::bad_request(format!("not UTF-8: {e}")))
 }
 
 /// Lists the versions that the tenant registered, and those of the configuration.
@@ -155,7 +192,11 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<
 }
 
 /// A version that the caller's tenant sees.
-async fn find(app: &App, caller: &Caller, version: &str) -> Result<(RegisteredWorkflow, String), Problem> {
+pub(crate) async fn find(
+    app: &App,
+    caller: &Caller,
+    version: &str,
+) -> Result<(RegisteredWorkflow, String), Problem> {
     let found = app.process.record.registered_workflow(caller.tenant(), version).await?;
     found.ok_or_else(|| Problem::not_found(format!("there is no workflow version `{version}`")))
 }

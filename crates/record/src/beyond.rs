@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use model::{Job, JobKey, RunState};
+use model::{Job, JobKey, RunState, Usage};
 use rails::{Beyond, BranchState, Delay, Facts, GatePolicies, Transition};
 use sqlx::PgConnection;
 
@@ -191,6 +191,7 @@ async fn tell_of_content(
         at: routed.advance.at,
         model: None,
         worker_output_prompt: None,
+        usage: Usage::default(),
         input_sha256: None,
         output_sha256: None,
         content_sha256: trunk.content_sha256,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use model::{RunId, RunState, Sha256Digest, genesis};
+use model::{RunId, RunState, Sha256Digest, Usage, genesis};
 use serde::Serialize;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
@@ -277,6 +277,7 @@ impl<'a> Rows<'a> {
             at: routed.advance.at,
             model: None,
             worker_output_prompt: None,
+            usage: Usage::default(),
             input_sha256: None,
             output_sha256: None,
             content_sha256: None,

@@ -3,7 +3,7 @@
 use std::borrow::{Borrow, Cow};
 use std::collections::HashMap;
 
-use model::{Usage, enriched_trend_id, sha256};
+use model::{enriched_trend_id, sha256};
 use rails::Patched;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
@@ -173,6 +173,7 @@ pub(crate) fn entry<'a>(run: &'a LoadedRun, routed: &'a Routed) -> ProvenanceEnt
         at: advance.at,
         model: advance.model.as_deref(),
         worker_output_prompt: advance.prompt.as_deref(),
+        usage: advance.usage,
         input_sha256: advance.input_sha256,
         output_sha256: routed.output().map(|output| sha256(&[output.as_bytes()])),
         content_sha256: routed.content().map(|content| content.sha256).or(run.content_sha256),
@@ -197,7 +198,6 @@ fn beyond_entry<'a>(run: &'a LoadedRun, routed: &'a Routed) -> Option<BeyondEntr
     Some(BeyondEntry {
         cluster_id: advance.cluster.as_deref(),
         prompt_sha256: advance.prompt_sha256,
-        usage: (advance.usage != Usage::default()).then_some(advance.usage),
         board_version: Some(beyond.memory.version),
         patch_applied: applied,
         patch_refused: refused,

@@ -53,6 +53,12 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// Versions are named by a part of their document's hash, and another document has that part.
+    #[error("another document is registered as {version}: raise this document's `version`")]
+    Taken {
+        /// The version.
+        version: String,
+    },
 }
 
 impl Error {
@@ -70,7 +76,7 @@ impl Error {
         let source = match self {
             Self::Sql { source, .. } => source,
             Self::Unreachable { .. } => return Handling::RetryGroup,
-            Self::Unreadable { .. } => return Handling::Culprit,
+            Self::Unreadable { .. } | Self::Taken { .. } => return Handling::Culprit,
             Self::Url(_) | Self::Tls(_) | Self::Schema(_) | Self::Unfit(_) => return Handling::Bug,
         };
         match source {

@@ -163,6 +163,23 @@ impl Record {
         .transpose()
     }
 
+    /// What is open about a run and its branches, the run itself first.
+    ///
+    /// # Errors
+    /// [`Error::Sql`]; [`Error::Unreadable`] where the evidence of one is no JSON.
+    pub async fn escalations_of(&self, run: RunId) -> Result<Vec<Escalation>, Error> {
+        sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM escalations WHERE run_id = $1 AND resolved_at IS NULL ORDER BY branch, seq DESC"
+        )))
+        .bind(run.0)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::sql("the escalations of a run"))?
+        .iter()
+        .map(read)
+        .collect()
+    }
+
     /// Commits a decision: the escalation's end, the approval and the transition, in one transaction. `None` where the
     /// escalation was resolved before or the run moved on; nothing was written then, and the first decision stands.
     ///

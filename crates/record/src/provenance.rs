@@ -44,6 +44,9 @@ pub struct ProvenanceEntry<'a> {
     /// The prompt or rule text that led to it, bounded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_output_prompt: Option<&'a str>,
+    /// What the try took.
+    #[serde(skip_serializing_if = "is_nothing", serialize_with = "spent")]
+    pub usage: Usage,
     /// Digest of what the step read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_sha256: Option<Sha256Digest>,
@@ -81,9 +84,6 @@ pub struct BeyondEntry<'a> {
     /// Digest of the prompt document that led to the output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_sha256: Option<Sha256Digest>,
-    /// What the try spent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub usage: Option<Usage>,
     /// The blackboard's version afterwards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub board_version: Option<i64>,
@@ -131,6 +131,22 @@ impl<'a> RefusedPatch<'a> {
     }
 }
 
+fn is_nothing(usage: &Usage) -> bool {
+    *usage == Usage::default()
+}
+
+/// Only what is not zero: most steps spend time alone.
+fn spent<S: serde::Serializer>(usage: &Usage, serializer: S) -> Result<S::Ok, S::Error> {
+    let Usage { tokens_in, tokens_out, cost_micros, millis } = *usage;
+    let counts = [
+        ("tokens_in", tokens_in),
+        ("tokens_out", tokens_out),
+        ("cost_micros", cost_micros),
+        ("millis", millis),
+    ];
+    serializer.collect_map(counts.into_iter().filter(|(_, count)| *count > 0))
+}
+
 fn micros<S: serde::Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
 }
@@ -154,6 +170,7 @@ impl<'a> ProvenanceEntry<'a> {
             at: Utc::now(),
             model: None,
             worker_output_prompt: None,
+            usage: Usage::default(),
             input_sha256: None,
             output_sha256: None,
             content_sha256: None,

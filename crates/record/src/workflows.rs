@@ -1,8 +1,10 @@
 //! Workflow versions, stored frozen, and who registered them.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::Row;
+use sqlx::{PgConnection, Row};
 
 use crate::{Error, Record};
 
@@ -56,7 +58,7 @@ impl Record {
     /// did not have it.
     ///
     /// # Errors
-    /// [`Error::Sql`].
+    /// [`Error::Sql`]; [`Error::Taken`] where another document has the version.
     pub async fn register_workflow(
         &self,
         workflow: &rails::Workflow,
@@ -64,15 +66,7 @@ impl Record {
         by: &str,
     ) -> Result<bool, Error> {
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
-        sqlx::query(
-            "INSERT INTO workflows (pipeline_version, name, document) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-        )
-        .bind(workflow.version())
-        .bind(workflow.name())
-        .bind(workflow.document())
-        .execute(&mut *tx)
-        .await
-        .map_err(Error::sql("the registration of a workflow"))?;
+        store(&mut tx, workflow).await?;
         let stored = sqlx::query(
             "INSERT INTO registrations (tenant, pipeline_version, registered_by) VALUES ($1, $2, $3)
              ON CONFLICT DO NOTHING",
@@ -130,6 +124,30 @@ impl Record {
         Ok(row.as_ref().map(|row| (read(row), row.get("document"))))
     }
 
+    /// By step, how many open runs of a version and branches of such runs stand there; those of one tenant.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn standing_at(&self, tenant: &str, version: &str) -> Result<BTreeMap<String, u64>, Error> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "WITH open AS (
+                 SELECT run_id, step FROM runs
+                 WHERE state IN ('running', 'waiting', 'parked') AND tenant = $1 AND pipeline_version = $2)
+             SELECT step, count(*) FROM (
+                 SELECT step FROM open
+                 UNION ALL
+                 SELECT b.step FROM run_branches b JOIN open USING (run_id)
+                 WHERE b.state IN ('running', 'waiting', 'parked')) AS standing
+             GROUP BY step",
+        )
+        .bind(tenant)
+        .bind(version)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::sql("the count of runs by step"))?;
+        Ok(rows.into_iter().map(|(step, count)| (step, count.unsigned_abs())).collect())
+    }
+
     /// Reads a version.
     ///
     /// # Errors
@@ -144,5 +162,31 @@ impl Record {
         let what = || format!("workflow {version}");
         let document = document.ok_or_else(|| Error::unreadable(what(), "it is not registered"))?;
         rails::Workflow::from_stored(version, &document).map_err(|faults| Error::unreadable(what(), faults))
+    }
+}
+
+/// Stores a document that is new.
+async fn store(connection: &mut PgConnection, workflow: &rails::Workflow) -> Result<(), Error> {
+    let stored = sqlx::query(
+        "INSERT INTO workflows (pipeline_version, name, document) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+    )
+    .bind(workflow.version())
+    .bind(workflow.name())
+    .bind(workflow.document())
+    .execute(&mut *connection)
+    .await
+    .map_err(Error::sql("the registration of a workflow"))?;
+    if stored.rows_affected() == 1 {
+        return Ok(());
+    }
+    let known: String = sqlx::query_scalar("SELECT document FROM workflows WHERE pipeline_version = $1")
+        .bind(workflow.version())
+        .fetch_one(connection)
+        .await
+        .map_err(Error::sql("the look-up of a workflow"))?;
+    if known == workflow.document() {
+        Ok(())
+    } else {
+        Err(Error::Taken { version: workflow.version().to_owned() })
     }
 }

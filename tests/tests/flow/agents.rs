@@ -185,6 +185,10 @@ async fn a_website_is_built_through_an_endpoint_that_streams_errs_and_stalls() {
         );
     }
     assert!(shown["manifest"]["used"]["tokens_in"].as_u64() > Some(700), "failed tries are charged: {shown}");
+    let of_steps: u64 =
+        shown["diagnostics"].as_array().unwrap().iter().filter_map(|s| s["tokens"].as_u64()).sum();
+    let used = ["tokens_in", "tokens_out"].map(|count| shown["manifest"]["used"][count].as_u64().unwrap());
+    assert_eq!(of_steps, used[0] + used[1], "each try is told of its step: {shown}");
     fleet.assert_consistent().await;
 }
 

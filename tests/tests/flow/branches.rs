@@ -53,7 +53,7 @@ steps:
 ";
 
 /// A branch that asks a person beside one that does not.
-const ASKING: &str = "
+pub(crate) const ASKING: &str = "
 name: asking
 version: 1
 steps:
@@ -78,7 +78,7 @@ steps:
 ";
 
 /// Of three branches one fails: the judge finds no artifact `etl`.
-fn failing(join: &str, on_failure: &str) -> String {
+pub(crate) fn failing(join: &str, on_failure: &str) -> String {
     format!(
         "
 name: failing

@@ -53,6 +53,16 @@ impl Desk {
         (status, response.json().await.unwrap_or_default())
     }
 
+    /// Asks for what is no JSON: its type and its text.
+    pub(crate) async fn text(&self, method: &str, path: &str, body: &str) -> (String, String) {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token);
+        let response = request.body(body.to_owned()).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+        (kind, response.text().await.unwrap())
+    }
+
     /// Posts an event with these headers.
     pub(crate) async fn send_with(
         &self,

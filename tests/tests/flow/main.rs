@@ -11,6 +11,8 @@ mod corridors;
 mod crash_points;
 mod crashes;
 mod decisions;
+mod diagnostics;
+mod documents;
 mod door;
 mod effects;
 mod fleet;

@@ -18,7 +18,7 @@ pub(crate) use operate::{Pausable, Pause, Prune, Restored, Resume, Tokens, Vecto
 pub(crate) use publications::{Answer, Publications, Triggers};
 pub(crate) use runs::{Blame, Decision, Escalations, Ingest, Recall, Runs, Why};
 pub(crate) use watch::{Audit, Doctor, Tap, Top};
-pub(crate) use workflows::{OlderRuns, Workflows};
+pub(crate) use workflows::{Format, OlderRuns, Workflows};
 
 /// Tidemill: a fleet of stream workers with a full record
 #[derive(Debug, Parser)]

@@ -1,6 +1,6 @@
 //! Workflows: their documents, and what is registered of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
 
@@ -29,13 +29,14 @@ pub(crate) enum Workflows {
         #[arg(long)]
         json: bool,
     },
-    /// Draw a document
+    /// Draw a workflow; where a fleet runs, with how many open runs and branches stand at each step
     #[command(
-        after_help = "Example:\n  tidemill workflows graph site.yaml -o site.svg\n  tidemill workflows graph build_website --mermaid"
+        after_help = "Example:\n  tidemill workflows graph site.yaml -o site.svg\n  tidemill workflows graph build_website --mermaid\n  tidemill workflows graph newsletter@2-0a1b2c3d4e5f"
     )]
     Graph {
-        /// A document, `-` for standard input, or the name of a built-in workflow
-        file: PathBuf,
+        /// A document, `-` for standard input, the name of a built-in workflow, or what is registered: a version, or a name
+        /// for the version that is active
+        what: PathBuf,
         /// As SVG
         #[arg(long, conflicts_with = "mermaid")]
         svg: bool,
@@ -45,6 +46,8 @@ pub(crate) enum Workflows {
         /// Write to this file [default: print]
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
+        #[command(flatten)]
+        gateway: Gateway,
     },
     /// Say how two documents differ
     #[command(after_help = "Example:\n  tidemill workflows diff site.yaml site.new.yaml")]
@@ -112,6 +115,29 @@ pub(crate) enum Workflows {
         #[command(flatten)]
         gateway: Gateway,
     },
+}
+
+/// How a workflow is drawn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Format {
+    Mermaid,
+    Svg,
+}
+
+impl Format {
+    /// What the flags say, or else the name of the file that is written.
+    pub(crate) fn of(svg: bool, mermaid: bool, output: Option<&Path>) -> Self {
+        let named = output.is_some_and(|path| path.extension().is_some_and(|extension| extension == "svg"));
+        if svg || (named && !mermaid) { Self::Svg } else { Self::Mermaid }
+    }
+
+    /// The name that the API uses.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Mermaid => "mermaid",
+            Self::Svg => "svg",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

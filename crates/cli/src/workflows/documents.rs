@@ -5,12 +5,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use fleet::{Declared, Fault};
-use rails::{Graph, Workflow, WorstCase};
+use rails::{Workflow, WorstCase};
 
 use crate::table;
 
 /// A document and the cases beside it.
-struct Document {
+pub(super) struct Document {
     place: String,
     text: String,
     cases: Option<(String, String)>,
@@ -18,7 +18,7 @@ struct Document {
 
 impl Document {
     /// Reads a file, standard input, or a built-in workflow where no file has that name.
-    fn read(file: &Path) -> Result<Self, Fault> {
+    pub(super) fn read(file: &Path) -> Result<Self, Fault> {
         let place = file.display().to_string();
         if place == "-" {
             let mut text = String::new();
@@ -42,7 +42,7 @@ impl Document {
         declared.register(&self.text, &BTreeMap::new())
     }
 
-    fn checked(&self) -> Result<Workflow, Fault> {
+    pub(super) fn checked(&self) -> Result<Workflow, Fault> {
         self.register(&Declared::default()).map_err(|faults| refused(&self.place, &faults))
     }
 }
@@ -100,7 +100,7 @@ fn reasons(workflow: &Workflow) {
     }
 }
 
-fn in_words(worst: &WorstCase) -> String {
+pub(super) fn in_words(worst: &WorstCase) -> String {
     let unbounded = || format!("unbounded ({} without a budget)", worst.unbounded.join(", "));
     let tokens = worst.tokens.map_or_else(unbounded, |tokens| tokens.to_string());
     let cost = worst.cost_micros.map_or_else(unbounded, |micros| {
@@ -108,22 +108,6 @@ fn in_words(worst: &WorstCase) -> String {
     });
     let time = humantime::format_duration(std::time::Duration::from_secs(worst.seconds));
     format!("at most: {} steps, tokens {tokens}, cost {cost}, {time} of working", worst.steps)
-}
-
-pub(super) fn graph(file: &Path, svg: bool, mermaid: bool, output: Option<&Path>) -> Result<(), Fault> {
-    let workflow = Document::read(file)?.checked()?;
-    let graph = Graph::of(&workflow).map_err(|faults| Fault::bug(faults.to_string()))?;
-    let named = output.is_some_and(|path| path.extension().is_some_and(|extension| extension == "svg"));
-    let counts = BTreeMap::new();
-    let text = if svg || (named && !mermaid) { graph.svg(&counts) } else { graph.mermaid(&counts) };
-    match output {
-        Some(path) => std::fs::write(path, text)
-            .map_err(|e| Fault::usage(format!("{} cannot be written: {e}", path.display()))),
-        None => {
-            print!("{text}");
-            Ok(())
-        }
-    }
 }
 
 pub(super) fn diff(old: &Path, new: &Path) -> Result<(), Fault> {
@@ -225,9 +209,6 @@ mod tests {
         let wrong = "cases:\n  - { step: review_code, given: { board: { spec: 1 } }, input: { spec: 2, code: null } }\n";
         written(folder.path(), "site.cases.yaml", wrong);
         assert!(test(std::slice::from_ref(&file)).unwrap_err().message.contains("1 of the cases failed"));
-        let drawing = folder.path().join("site.svg");
-        graph(&file, false, false, Some(&drawing)).unwrap();
-        assert!(std::fs::read_to_string(&drawing).unwrap().starts_with("<svg"));
         diff(&website, &file).unwrap();
     }
 

@@ -1,12 +1,13 @@
 //! `tidemill workflows`.
 
 mod documents;
+mod graph;
 mod remote;
 
 use fleet::config::Overrides;
 use fleet::{Declared, Fault, Settings};
 
-use crate::args::Workflows;
+use crate::args::{Format, Workflows};
 use crate::client::Client;
 
 pub(crate) async fn run(command: Workflows) -> Result<(), Fault> {
@@ -16,8 +17,9 @@ pub(crate) async fn run(command: Workflows) -> Result<(), Fault> {
             let declared = Declared::in_settings(&settings)?.with_roles(&roles).with_gates(&gates)?;
             documents::validate(&files, &declared, json)
         }
-        Workflows::Graph { file, svg, mermaid, output } => {
-            documents::graph(&file, svg, mermaid, output.as_deref())
+        Workflows::Graph { what, svg, mermaid, output, gateway } => {
+            let format = Format::of(svg, mermaid, output.as_deref());
+            graph::graph(Client::known(&gateway)?.as_ref(), &what, format, output.as_deref()).await
         }
         Workflows::Diff { old, new } => documents::diff(&old, &new),
         Workflows::Test { files } => documents::test(&files),

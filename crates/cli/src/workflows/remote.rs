@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use fleet::Fault;
+use rails::WorstCase;
 use serde_json::{Value, json};
 
+use super::documents;
 use crate::args::OlderRuns;
 use crate::client::{self, Client};
 use crate::table;
@@ -21,6 +23,10 @@ pub(super) async fn register(client: &Client, file: &Path) -> Result<(), Fault> 
     } else {
         let beside = if active.is_empty() { "none of its name".to_owned() } else { active };
         println!("Active is {beside}; `tidemill workflows activate {version}` changes that.");
+    }
+    // A gateway of the release before says nothing of it.
+    if let Ok(worst) = serde_json::from_value::<WorstCase>(made["worst_case"].clone()) {
+        println!("A run takes {}.", documents::in_words(&worst));
     }
     effects(&made).iter().for_each(|line| println!("{line}"));
     Ok(())

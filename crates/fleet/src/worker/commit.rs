@@ -55,7 +55,7 @@ impl Finished {
             Happening::Outcome(Outcome::Done(report) | Outcome::Escalate(report, _)) => report.claims.clone(),
             _ => model::Claims::default(),
         };
-        let usage = usage(&happening, work.millis);
+        let usage = work.spent(reported(&happening));
         Self {
             entry: work.entry,
             workflow: work.workflow,
@@ -67,20 +67,15 @@ impl Finished {
     }
 }
 
-/// What a try spent: what its worker reports, and the time that passed where it reports none.
-fn usage(happening: &Happening, millis: u64) -> Usage {
-    let mut usage = match happening {
+fn reported(happening: &Happening) -> Usage {
+    match happening {
         Happening::Outcome(
             Outcome::Done(r) | Outcome::Escalate(r, _) | Outcome::Reject(r, _) | Outcome::Plan(r, _),
         )
         | Happening::DryRun(r) => r.usage,
         Happening::Outcome(Outcome::Failed(failure)) => failure.usage,
         Happening::Poisoned { .. } | Happening::Postponed { .. } | Happening::Begins => Usage::default(),
-    };
-    if usage.millis == 0 {
-        usage.millis = millis;
     }
-    usage
 }
 
 /// How long a commit waits for jobs that are being handled: what one read brought is often done within this, and a

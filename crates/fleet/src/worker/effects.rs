@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{CallAnswer, Effect, EffectResult, Failure, Known, Outcome, Report, RetryClass, Usage};
+use model::{CallAnswer, Effect, EffectResult, Failure, Known, Outcome, Report, RetryClass};
 use rails::{Facts, Signal};
 use record::{
     Advance, Claim, Claimed, Item, LoadedRun, PauseKind, Publication, PublicationState, RevocationState,
@@ -64,7 +64,7 @@ pub(crate) async fn carry_out<H: Handler>(
 /// Sends, if the whole timeout still fits before the deadline; another process may answer for the row after it.
 async fn perform<H: Handler>(
     engine: &Arc<Engine<H>>,
-    work: Work,
+    mut work: Work,
     job: JobContext,
     report: Report,
     effect: Effect,
@@ -76,7 +76,9 @@ async fn perform<H: Handler>(
         return postpone(engine, work, "the claim grew too old before it was sent".to_owned(), MARGIN);
     }
     let sending = engine.handler.perform(&job, &effect, row.publication_key);
+    let began = Instant::now();
     let result = tokio::time::timeout(effect.timeout, sending).await;
+    work.took += began.elapsed();
     crate::failpoint::reach("performed");
     let result = result.unwrap_or_else(|_| EffectResult::Unsettled {
         reason: format!("{} did not answer within {:?}", effect.outlet, effect.timeout),
@@ -241,11 +243,12 @@ async fn settle<H: Handler>(
         }
     };
     let at = chrono::Utc::now();
-    let (report, usage) = answered(report, &result);
+    let report = answered(report, &result);
+    let usage = work.spent(report.usage);
     let item = Item { usage, ..Item::of(work.run.clone()) };
     let route = |run: &LoadedRun, facts: &Facts| {
         let route = routed(engine, &work, run, facts, &report, &signal, output(effect, &row, &result));
-        Routed { advance: Advance { at, ..route.advance }, ..route }
+        Routed { advance: Advance { at, usage, ..route.advance }, ..route }
     };
     let won_by = persist(engine, || {
         Box::pin(engine.process.record.settle_effect(&row, state, reference, reason, &item, &route))
@@ -274,13 +277,10 @@ async fn settle<H: Handler>(
 }
 
 /// The report with what the answer tells of who gave it.
-fn answered(report: Report, result: &EffectResult) -> (Report, Usage) {
-    let EffectResult::Answered { answer, .. } = result else {
-        let usage = report.usage;
-        return (report, usage);
-    };
+fn answered(report: Report, result: &EffectResult) -> Report {
+    let EffectResult::Answered { answer, .. } = result else { return report };
     let usage = report.usage + answer.usage;
-    (Report { model: answer.model.clone().or(report.model), usage, ..report }, usage)
+    Report { model: answer.model.clone().or(report.model), usage, ..report }
 }
 
 /// Marks a post that went out, so that a record which lacks it is noticed.
@@ -332,7 +332,6 @@ fn routed<H: Handler>(
         model: report.model.clone(),
         prompt: report.prompt.clone(),
         prompt_sha256: report.prompt_sha256,
-        usage: report.usage,
         cluster: work.workflow.step(&run.step).and_then(|step| step.cluster.clone()),
         input_sha256: work.input_sha256.or_else(|| Some(route::input_digest(run))),
         original: if died { record::encode_entry(&work.entry.fields) } else { Vec::new() },

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use model::{Failure, Outcome, RetryClass, Sha256Digest};
+use model::{Failure, Outcome, RetryClass, Sha256Digest, Usage};
 use rails::Workflow;
 use record::{Admission, LoadedRun};
 use streams::SHARED_DELIVERIES;
@@ -29,9 +29,17 @@ pub(crate) struct Work {
     pub(crate) admission: Option<Admission>,
     /// Digest of what the workflow asks of it, where that keeps a manifest.
     pub(crate) input_sha256: Option<Sha256Digest>,
-    /// How long its handler took.
-    pub(crate) millis: u64,
+    /// How long its handler took, and what it did outside.
+    pub(crate) took: Duration,
     _handling: Handling,
+}
+
+impl Work {
+    /// What the try spent: what its worker reports, and the time that passed where it reports none.
+    pub(crate) fn spent(&self, reported: Usage) -> Usage {
+        let took = || u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
+        Usage { millis: if reported.millis == 0 { took() } else { reported.millis }, ..reported }
+    }
 }
 
 /// How many jobs are on their way from intake to the commit lane.
@@ -82,7 +90,7 @@ pub(crate) fn start<H: Handler>(
         workflow,
         admission,
         input_sha256: None,
-        millis: 0,
+        took: Duration::ZERO,
         _handling: engine.handling.begin(),
     };
     tokio::spawn(self::run(Arc::clone(engine), work).instrument(span));
@@ -142,7 +150,7 @@ async fn handle<H: Handler>(engine: &Arc<Engine<H>>, mut work: Work) {
     };
     crate::failpoint::reach("handled");
     let took = started.elapsed();
-    work.millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    work.took = took;
     engine.process.metrics.handling.get_or_create(&engine.labels()).observe(took.as_secs_f64());
     let outcome = match handled {
         Ok(Ok(outcome)) => outcome,

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::{Graph, Node, NodeKind};
 
 impl Graph {
-    /// The graph as a Mermaid flowchart. `counts` are runs that stand at a step, by its id.
+    /// The graph as a Mermaid flowchart. `counts` are runs and branches that stand at a step, by its id.
     #[must_use]
     pub fn mermaid(&self, counts: &BTreeMap<String, u64>) -> String {
         let mut text = format!("%% {}\nflowchart TD\n", plain(&self.version));
@@ -15,7 +15,11 @@ impl Graph {
             let (label, detail) = (quoted(&node.label), quoted(&node.detail));
             let below =
                 if detail.is_empty() { String::new() } else { format!("<br/><small>{detail}</small>") };
-            let runs = counts.get(&node.id).map(|count| format!("<br/>{count} runs")).unwrap_or_default();
+            let runs = match counts.get(&node.id) {
+                None => String::new(),
+                Some(1) => "<br/>1 run".to_owned(),
+                Some(count) => format!("<br/>{count} runs"),
+            };
             line(&mut text, format_args!("n{number}{open}\"{label}{below}{runs}\"{close}"));
         }
         for way in &self.ways {

@@ -21,7 +21,7 @@ const STYLE: &str = "text{font-family:Helvetica,Arial,'Liberation Sans','DejaVu 
 .person{fill:#fff6d6;stroke:#8d6a00;stroke-width:1.5}.c{fill:#1b2733}.k{font-size:11px;font-weight:600;fill:#fff}";
 
 impl Graph {
-    /// The graph as an SVG document. `counts` are runs that stand at a step, by its id.
+    /// The graph as an SVG document. `counts` are runs and branches that stand at a step, by its id.
     #[must_use]
     pub fn svg(&self, counts: &BTreeMap<String, u64>) -> String {
         let sizes: Vec<(f64, f64)> = self

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Workflow;
 use super::compile::{AGENT, budget, duration, retries, step_ttl};
@@ -12,7 +12,7 @@ use super::flow::{Flow, Kind, To};
 use crate::{Backoff, Budget};
 
 /// What a run takes at most.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorstCase {
     /// Visits of steps, and calls of orchestrators.
     pub steps: u64,

@@ -1,6 +1,6 @@
 //! Links about the ledger in a run's chain, of which the run itself takes no notice.
 
-use model::{Actor, RunId, Sha256Digest};
+use model::{Actor, RunId, Sha256Digest, Usage};
 use sqlx::{PgConnection, Row};
 
 use crate::Error;
@@ -63,6 +63,7 @@ impl Chain {
             at: chrono::Utc::now(),
             model: None,
             worker_output_prompt: None,
+            usage: Usage::default(),
             input_sha256: None,
             output_sha256: None,
             content_sha256: digest("content_sha256"),
