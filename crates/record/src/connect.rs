@@ -91,7 +91,9 @@ impl Record {
                     tokio::time::sleep(MIGRATION_PAUSE).await;
                 }
                 Err(error) => {
-                    return Err(Error::Schema(format!("the schema could not be brought up to date: {error}")));
+                    return Err(Error::Schema(format!(
+                        "the schema could not be brought up to date: {error}"
+                    )));
                 }
                 Ok(()) => return Ok(()),
             }
@@ -199,6 +201,8 @@ impl Record {
 
 /// Whether a migration did not get a lock: 55P03, or 40P01 where PostgreSQL looks for deadlocks sooner.
 fn gave_way(error: &MigrateError) -> bool {
-    let (MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) = error else { return false };
+    let (MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) = error else {
+        return false;
+    };
     source.as_database_error().and_then(|e| e.code()).is_some_and(|code| matches!(&*code, "55P03" | "40P01"))
 }

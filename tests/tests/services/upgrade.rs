@@ -209,7 +209,8 @@ async fn a_migration_gives_way_to_a_fleet_that_takes_the_tables_in_another_order
     migrate(&servers, &url, Release::Previous).await;
     std::thread::scope(|threads| {
         let work = threads.spawn(|| postgres.sql("older", OTHER_ORDER));
-        let holds = "SELECT count(*) FROM pg_locks WHERE relation = 'runs'::regclass AND mode = 'RowExclusiveLock'";
+        let holds =
+            "SELECT count(*) FROM pg_locks WHERE relation = 'runs'::regclass AND mode = 'RowExclusiveLock'";
         while postgres.sql("older", holds).unwrap().trim() == "0" {
             assert!(!work.is_finished(), "it held the table when nobody looked");
         }
