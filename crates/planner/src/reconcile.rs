@@ -10,7 +10,7 @@ use std::time::Duration;
 use fleet::{Process, Replayer, Workflows};
 use model::{Job, JobKey, RunId};
 use rails::Workflow;
-use record::{Lease, NewDeadLetter};
+use record::{Handling, Lease, NewDeadLetter};
 use streams::PageEntry;
 use tokio::time::Instant;
 
@@ -134,11 +134,21 @@ impl Reconciler {
         let record = &self.process.record;
         let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
         for run in record.unclocked_runs(workflow.version(), workflow.first_step(), bound, limit).await? {
-            let Some(mut run) = record.load_one(run, &[]).await? else { continue };
-            fleet::remember(record, &mut run, workflow).await?;
-            record.begin_manifest(&run).await?;
+            match self.begin_clock(run, workflow).await {
+                Err(error) if error.handling() == Handling::Culprit => {
+                    tracing::error!(run_id = %run, %error, "the clocks of a run cannot be begun");
+                }
+                begun => begun?,
+            }
         }
         Ok(())
+    }
+
+    async fn begin_clock(&self, run: RunId, workflow: &Workflow) -> Result<(), record::Error> {
+        let record = &self.process.record;
+        let Some(mut run) = record.load_one(run, &[]).await? else { return Ok(()) };
+        fleet::remember(record, &mut run, workflow).await?;
+        record.begin_manifest(&run).await
     }
 
     /// What should be in the streams, and the forks that runs stand at, each by version and step.

@@ -69,6 +69,7 @@ pub use endpoint::Endpoint;
 pub use epochs::Epoch;
 pub use error::{Error, Handling};
 pub use escalations::{Cancelled, Escalation, Resolution};
+pub use expiry::ExpiredRun;
 pub use feedback::{Feedback, Incident};
 pub use firings::{Firing, FiringFilter, FiringKind, NewFiring, OpenFiring};
 pub use intents::{Intent, NewIntent};
