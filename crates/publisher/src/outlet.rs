@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fleet::{Breakers, Fault};
-use model::{EffectResult, Failure, Known, RetryClass};
+use model::{EffectResult, Failure, Known, PROVIDER_CALLS, RetryClass, TOOL_CALLS};
 use outlets::{Email, Files, Mcp, Outlet, Post, Webhook, Wordpress};
 use record::BreakerKind;
 
@@ -68,6 +68,11 @@ fn default_is_known(config: &Section) -> Result<(), Fault> {
 }
 
 fn has_one_kind(name: &str, section: &OutletSection) -> Result<(), Fault> {
+    if !model::takes_posts(name) {
+        return Err(Fault::usage(format!(
+            "publisher.outlets.{name}: names that begin with {PROVIDER_CALLS} or {TOOL_CALLS} are those of calls; choose another"
+        )));
+    }
     let OutletSection { files, webhook, wordpress, email, mcp, .. } = section;
     let given = [files.is_some(), webhook.is_some(), wordpress.is_some(), email.is_some(), mcp.is_some()];
     if given.into_iter().filter(|given| *given).count() == 1 {
