@@ -42,7 +42,9 @@ pub use intents::Intents;
 pub use jobs::{add_first_jobs, add_job, set_going};
 pub use launch::{Process, launch};
 pub use manifests::{memory, remember};
-pub use metrics::{CutLabels, FiringLabels, JobLabels, Metrics, NotificationLabels, ProviderLabels};
+pub use metrics::{
+    CutLabels, FiringLabels, JobLabels, Metrics, NotificationLabels, ProviderLabels, StepLabels, WorkerLabels,
+};
 pub use pauses::Pauses;
 pub use record::BreakerKind;
 pub use registrar::{REGISTRAR, Registrar};

@@ -54,7 +54,7 @@ mod workflows;
 
 pub use activations::{Activation, NewActivation, OlderRuns, OpenActivation};
 pub use admission::{Admission, Admitted, NewRun};
-pub use advance::{Advance, Item, Route, Routed, Verdict, Won};
+pub use advance::{Advance, Item, RETRIED, Route, Routed, Verdict, Won};
 pub use backfills::{Backfill, DueBackfill, NewBackfill};
 pub use branches::BranchView;
 pub use breakers::{BreakerKind, OpenBreaker};

@@ -33,6 +33,7 @@ mod restore;
 mod revocations;
 mod sources;
 mod spans;
+mod standstill;
 mod tls;
 mod told;
 mod tooling;
