@@ -19,6 +19,7 @@ mod jobs;
 mod launch;
 mod manifests;
 mod metrics;
+mod outlets;
 mod pauses;
 mod registrar;
 mod replay;
@@ -45,6 +46,7 @@ pub use manifests::{memory, remember};
 pub use metrics::{
     CutLabels, FiringLabels, JobLabels, Metrics, NotificationLabels, ProviderLabels, StepLabels, WorkerLabels,
 };
+pub use outlets::{FILES_OUTLET, KnownOutlets, StageBounds};
 pub use pauses::Pauses;
 pub use record::BreakerKind;
 pub use registrar::{REGISTRAR, Registrar};

@@ -1,13 +1,14 @@
 //! Steps and content whose time is over.
 
 use model::RunId;
-use serde_json::Value;
+use record::LetterFilter;
+use serde_json::{Value, json};
 use testkit::{Servers, eventually};
 
 use crate::branches::{serving, serving_on};
 use crate::door::{ALL, Desk};
 use crate::fleet::{Fleet, event, events};
-use crate::gates::send;
+use crate::gates::{asked, ends, gated, resolve, send};
 
 async fn whats(fleet: &Fleet, run: RunId) -> Vec<String> {
     let detail = fleet.record.run_detail(run).await.unwrap().unwrap();
@@ -167,4 +168,61 @@ steps:
     assert!(runs.iter().any(|run| run.state == "waiting"), "a person has all the time: {runs:?}");
     fleet.start("judge").await;
     fleet.assert_consistent().await;
+}
+
+/// Of content for an outlet that allows less time than its workflow does.
+#[tokio::test]
+async fn an_outlet_bounds_the_stages_of_what_is_meant_for_it_but_not_while_a_gate_or_a_person_is_awaited() {
+    const DOCUMENT: &str = "
+name: meant
+version: 1
+untrusted: []
+ttl: { approved: 1h }
+steps:
+  - id: etl
+    worker: etl
+    branches: [{ when: etl.language == 'de', escalate: doubt }]
+    on_success: judge
+  - { id: judge, worker: judge, approve: by_rule, on_success: publish }
+  - id: publish
+    worker: publisher
+    side_effect: true
+    with: { outlet: desk }
+    gates: { before: [editor] }
+    on_success: { end: published }
+";
+    const GATES: &str = "gates: { editor: { hitl: { when: content.body.contains('editor') } } }";
+    let folder = tempfile::tempdir().unwrap();
+    let outlets = json!({ "desk": {
+        "files": { "folder": folder.path().display().to_string() },
+        "lifecycle": { "draft": "1m", "qa": "1m", "approved": "2s" },
+    } });
+    let outlets = format!("publisher.outlets={outlets}");
+    let (fleet, desk) = gated(DOCUMENT, GATES, &["etl", "judge"], &[&outlets]).await;
+    let german =
+        "Die Fähre nach der Insel legt heute wegen des Sturms nicht ab, und morgen vielleicht auch nicht.";
+    let event = json!({ "source": "s", "request_id": "german", "payload": { "body": german } });
+    let (_, accepted) = desk.post("/v1/events", event).await;
+    let doubtful: RunId = serde_json::from_value(accepted["run_id"].clone()).unwrap();
+    let held = send(&desk, 2, "It is for the editor.").await;
+    let questions = [asked(&fleet, doubtful, "doubt").await, asked(&fleet, held, "approval_required").await];
+    let running = "SELECT count(*) FROM manifests WHERE expires_at IS NOT NULL";
+    let sql = |text: &str| fleet.servers.postgres.as_ref().unwrap().sql("tidemill", text).unwrap();
+    assert_eq!(sql(running).trim(), "0", "the clocks stand still");
+
+    let stuck = send(&desk, 3, "").await;
+    ends(&fleet, stuck, "dead").await;
+    for run in [doubtful, held] {
+        assert_eq!(fleet.record.run(run).await.unwrap().unwrap().state, "waiting");
+    }
+    for question in questions {
+        assert!(resolve(&desk, &question, json!({ "decision": "approve" })).await.0.is_success());
+    }
+    let letters = fleet.record.dead_letters(&LetterFilter::default(), 10).await.unwrap();
+    let reason = "its content stayed approved for longer than 2s";
+    assert_eq!(letters.iter().map(|letter| letter.reason.as_str()).collect::<Vec<_>>(), [reason]);
+    for run in [doubtful, held] {
+        ends(&fleet, run, "dead").await;
+        assert_eq!(fleet.record.run(run).await.unwrap().unwrap().reason, reason);
+    }
 }

@@ -121,6 +121,7 @@ mod tests {
         gates: Some(&[]),
         tools: Some(&[]),
         harmless_tools: &[],
+        outlets: &[],
     };
 
     #[test]
