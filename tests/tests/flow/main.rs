@@ -11,6 +11,7 @@ mod corridors;
 mod crash_points;
 mod crashes;
 mod decisions;
+mod detours;
 mod door;
 mod effects;
 mod fleet;
