@@ -2,15 +2,13 @@
 //! and is claimed in the ledger before it is made.
 
 use fleet::JobContext;
-use model::{Effect, EffectResult, Failure, Outcome, Report, RetryClass, Sha256Digest, sha256};
+use model::{Effect, EffectResult, Failure, Outcome, Report, RetryClass, Sha256Digest, TOOL_CALLS, sha256};
 use rails::{Charge, RECALL};
 use serde_json::{Value, json};
 
 use crate::handler::Agent;
 use crate::tools::{Call, Toolbox, Used};
 
-/// What the name of a tool's outlet begins with.
-const OUTLETS: &str = "tool.";
 /// How much longer than the call its effect may take: the tool's own timeout comes first.
 const BEYOND: std::time::Duration = std::time::Duration::from_secs(1);
 /// Characters of an answer that the ledger keeps.
@@ -58,7 +56,7 @@ impl Agent {
         }
         if known.side_effect {
             let effect = Effect {
-                outlet: format!("{OUTLETS}{tool}"),
+                outlet: format!("{TOOL_CALLS}{tool}"),
                 name: name_of(turn, arguments),
                 timeout: known.timeout.min(job.deadline) + BEYOND,
                 deduplicates: false,

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use fleet::JobContext;
 use model::{
-    CallAnswer, Effect, EffectResult, Failure, Known, Report, RetryClass, Sha256Digest, Usage, Withdrawal,
+    CallAnswer, Effect, EffectResult, Failure, Known, PROVIDER_CALLS, Report, RetryClass, Sha256Digest,
+    Usage, Withdrawal,
 };
 use providers::{Ask, Provider};
 use serde_json::json;
@@ -19,8 +20,6 @@ use crate::handler::Agent;
 use crate::output;
 use crate::outside::Unanswered;
 
-/// What the name of a provider's outlet begins with.
-const OUTLETS: &str = "agent.";
 /// How much longer than the call its effect may take: the provider's own timeout comes first.
 const BEYOND: Duration = Duration::from_secs(1);
 /// How often a call is made whose end nobody hears.
@@ -32,7 +31,7 @@ impl Agent {
     /// Plans the call of a step; asks nobody.
     pub(crate) fn plan(&self, work: &Assignment<'_>) -> Result<(Report, Effect), Failure> {
         let ask = work.ask(None, Usage::default())?;
-        let outlet = format!("{OUTLETS}{}", work.provider.name());
+        let outlet = format!("{PROVIDER_CALLS}{}", work.provider.name());
         let name = match work.task.visit {
             0 | 1 => "call".to_owned(),
             // A loop that comes here again means another call.
@@ -129,7 +128,7 @@ impl Agent {
 
     /// What is known of a call that nobody saw end.
     pub(crate) fn known(&self, effect: &Effect) -> Known {
-        let name = effect.outlet.strip_prefix(OUTLETS).unwrap_or(&effect.outlet);
+        let name = effect.outlet.strip_prefix(PROVIDER_CALLS).unwrap_or(&effect.outlet);
         match self.provider(name) {
             Some(provider) if provider.repeats() => Known::Repeatable,
             _ => Known::CannotTell,
@@ -139,7 +138,7 @@ impl Agent {
     pub(crate) fn acting_outlets(&self) -> Vec<(String, Duration)> {
         let acting = self.providers().filter(|provider| provider.acts_outside());
         let mut outlets: Vec<_> =
-            acting.map(|provider| (format!("{OUTLETS}{}", provider.name()), WITHDRAWAL)).collect();
+            acting.map(|provider| (format!("{PROVIDER_CALLS}{}", provider.name()), WITHDRAWAL)).collect();
         outlets.sort();
         outlets.dedup();
         outlets

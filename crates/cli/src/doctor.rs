@@ -20,8 +20,6 @@ use crate::table;
 const SKEW: Duration = Duration::from_secs(2);
 /// An entry older than this, with workers there, is told.
 const OLD: Duration = Duration::from_secs(300);
-/// A consumer that was silent for longer is no live process.
-const SILENT_MS: u64 = 30_000;
 /// Less free disk than this is told.
 const FREE: u64 = 1 << 30;
 
@@ -376,7 +374,7 @@ async fn stage(streams: &Streams, worker: &'static str, limits: &Limits) -> Resu
     let mut live = 0;
     for partition in 0..streams.partitions() {
         let consumers = streams.consumers(worker, partition).await?;
-        live += consumers.iter().filter(|consumer| consumer.idle_ms < SILENT_MS).count();
+        live += consumers.iter().filter(|consumer| consumer.idle_ms < streams::SILENT_MS).count();
     }
     let oldest = Duration::from_millis(backlog.oldest_ms);
     let told = format!(

@@ -19,8 +19,6 @@ use crate::table;
 
 /// How often the fleet is looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// A consumer that was silent for longer is no live process.
-const SILENT_MS: u64 = 30_000;
 const HEADINGS: [&str; 7] = ["stage", "backlog", "per second", "oldest", "retries", "letters", "processes"];
 
 pub(crate) async fn run(top: Top) -> Result<(), Fault> {
@@ -140,7 +138,9 @@ impl View {
 
 impl Stage<'_> {
     fn live(&self) -> usize {
-        list(&self.seen["consumers"]).filter(|one| number(&one["idle_ms"]) < SILENT_MS as f64).count()
+        list(&self.seen["consumers"])
+            .filter(|one| number(&one["idle_ms"]) < streams::SILENT_MS as f64)
+            .count()
     }
 
     fn cells(&self) -> [String; 7] {

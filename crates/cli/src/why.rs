@@ -8,9 +8,6 @@ use crate::args::Why;
 use crate::client::Client;
 use crate::{local_work, publications, table};
 
-/// A consumer that was silent for longer is no live process.
-const SILENT_MS: u64 = 30_000;
-
 pub(crate) async fn run(why: Why) -> Result<(), Fault> {
     let id = local_work::id(&why.run, "run")?;
     let client = Client::of(&why.gateway)?;
@@ -128,7 +125,8 @@ fn running(run: &Value, fleet: &Value, now: DateTime<Utc>) -> Vec<String> {
     for stream in fleet["streams"].as_array().into_iter().flatten() {
         let [name, backlog] = [&stream["worker"], &stream["backlog"]].map(table::plain);
         let consumers = stream["consumers"].as_array().into_iter().flatten();
-        let live = consumers.filter(|one| one["idle_ms"].as_u64().is_none_or(|idle| idle < SILENT_MS));
+        let live =
+            consumers.filter(|one| one["idle_ms"].as_u64().is_none_or(|idle| idle < streams::SILENT_MS));
         if live.count() == 0 && (worker.is_empty() || worker == name) {
             lines.push(format!("No {name} worker is connected; {backlog} entries wait for one."));
         }

@@ -8,7 +8,7 @@ use rails::{Catalog, Faults, GatePolicies, Workflow};
 use serde_json::Value;
 
 use crate::config::GateFiles;
-use crate::{Fault, KnownTools, Process, Roles, Settings};
+use crate::{Fault, KnownOutlets, KnownTools, Process, Roles, Settings};
 
 /// What a configuration declares; by default nothing is, and any role and any gate is taken.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,7 @@ pub struct Declared {
     gates: Option<Arc<GatePolicies>>,
     /// `None` where tools are not known here, and not checked.
     tools: Option<KnownTools>,
+    outlets: KnownOutlets,
 }
 
 impl Declared {
@@ -28,6 +29,7 @@ impl Declared {
             roles: Roles::of(&process.settings),
             gates: Some(Arc::clone(&process.gates)),
             tools: Some(KnownTools::of(&process.settings)),
+            outlets: KnownOutlets::of(&process.settings),
         }
     }
 
@@ -37,7 +39,9 @@ impl Declared {
     /// [`Fault`] of kind usage, naming file, line and column.
     pub fn in_settings(settings: &Settings) -> Result<Self, Fault> {
         let tools = settings.given("tools").map(|_| KnownTools::of(settings));
-        Self { roles: Roles::of(settings), gates: None, tools }.with_gates(&settings.shared.gates.files)
+        let outlets = KnownOutlets::of(settings);
+        Self { roles: Roles::of(settings), gates: None, tools, outlets }
+            .with_gates(&settings.shared.gates.files)
     }
 
     /// With the roles of a section `agent`.
@@ -80,6 +84,7 @@ impl Declared {
         let gates = self.gates.as_deref().map(GatePolicies::known);
         let tools = self.tools.as_ref().map(KnownTools::names);
         let harmless = self.tools.as_ref().map(KnownTools::harmless).unwrap_or_default();
+        let outlets = self.outlets.known();
         let catalog = Catalog {
             workers: &workers,
             roles: roles.as_deref(),
@@ -87,6 +92,7 @@ impl Declared {
             gates: gates.as_deref(),
             tools: tools.as_deref(),
             harmless_tools: &harmless,
+            outlets: &outlets,
         };
         Workflow::register(yaml, overrides, &catalog)
     }

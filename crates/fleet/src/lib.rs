@@ -19,6 +19,7 @@ mod jobs;
 mod launch;
 mod manifests;
 mod metrics;
+mod outlets;
 mod pauses;
 mod registrar;
 mod replay;
@@ -42,7 +43,10 @@ pub use intents::Intents;
 pub use jobs::{add_first_jobs, add_job, set_going};
 pub use launch::{Process, launch};
 pub use manifests::{memory, remember};
-pub use metrics::{CutLabels, FiringLabels, JobLabels, Metrics, NotificationLabels, ProviderLabels};
+pub use metrics::{
+    CutLabels, FiringLabels, JobLabels, Metrics, NotificationLabels, ProviderLabels, StepLabels, WorkerLabels,
+};
+pub use outlets::{FILES_OUTLET, KnownOutlets, StageBounds};
 pub use pauses::Pauses;
 pub use record::BreakerKind;
 pub use registrar::{REGISTRAR, Registrar};

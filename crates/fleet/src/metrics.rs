@@ -28,6 +28,15 @@ pub struct WorkerLabels {
     pub worker: String,
 }
 
+/// Labels of metrics of one step.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StepLabels {
+    /// The workflow's name.
+    pub workflow: String,
+    /// The step.
+    pub step: String,
+}
+
 /// Labels of firings.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FiringLabels {
@@ -102,6 +111,10 @@ pub struct Metrics {
     pub requests_limited: Counter,
     /// Jobs that the reconciler added.
     pub reconciled: Counter,
+    /// Longest time that an open run has been at a step without moving on, in seconds; nobody is waited for.
+    pub at_step_seconds: Family<StepLabels, Gauge<f64, AtomicU64>>,
+    /// Jobs that are due for long, of a worker type of which no process lives.
+    pub unattended: Family<WorkerLabels, Gauge>,
     /// Escalations that were raised because their due time passed.
     pub escalations_overdue: Counter,
     /// Runs that were parked since a budget was used up.
@@ -156,6 +169,8 @@ impl Metrics {
             connections_cut: Family::default(),
             requests_limited: Counter::default(),
             reconciled: Counter::default(),
+            at_step_seconds: Family::default(),
+            unattended: Family::default(),
             escalations_overdue: Counter::default(),
             budget_overruns: Counter::default(),
             firings: Family::default(),
@@ -182,6 +197,8 @@ impl Metrics {
         registry.register("connections_cut", "Connections the gateway ended", m.connections_cut.clone());
         registry.register("requests_limited", "Requests refused for their rate", m.requests_limited.clone());
         registry.register("reconciled_jobs", "Jobs the reconciler added", m.reconciled.clone());
+        registry.register("at_step_seconds", "Longest time of a run at a step", m.at_step_seconds.clone());
+        registry.register("unattended_jobs", "Due jobs that no live process reads", m.unattended.clone());
         registry.register(
             "escalations_overdue",
             "Escalations past their due time",

@@ -24,7 +24,7 @@ pub use event::{EventError, NewEvent, Payload, SourceName, checked_name};
 pub use ids::{DEFAULT_REGION, DEFAULT_TENANT, IdError, JobKey, RunId, enriched_trend_id};
 pub use outcome::{
     CallAnswer, Claims, Effect, EffectResult, EmbeddingRecord, EmbeddingStatus, EnrichedTrend, Known,
-    NearClaim, Outcome, Question, Report, Withdrawal, storable,
+    NearClaim, Outcome, PROVIDER_CALLS, Question, Report, TOOL_CALLS, Withdrawal, storable, takes_posts,
 };
 pub use provenance::{Actor, ChainLink, genesis, link_hash};
 pub use run::{Lifecycle, RunState, UnknownName};

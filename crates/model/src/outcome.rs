@@ -145,6 +145,17 @@ pub struct Effect {
     pub answers: bool,
 }
 
+/// What the names of outlets begin with that stand for calls of an agent's providers: what they have in the ledger is no post.
+pub const PROVIDER_CALLS: &str = "agent.";
+/// The same of calls of tools.
+pub const TOOL_CALLS: &str = "tool.";
+
+/// Whether an outlet of this name takes posts: it is none that stands for calls.
+#[must_use]
+pub fn takes_posts(outlet: &str) -> bool {
+    ![PROVIDER_CALLS, TOOL_CALLS].iter().any(|calls| outlet.starts_with(calls))
+}
+
 /// What an outlet answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EffectResult {

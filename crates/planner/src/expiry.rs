@@ -9,7 +9,7 @@ use std::time::Duration;
 use fleet::{Process, Workflows};
 use model::RunId;
 use rails::{Facts, Overdue, Signal};
-use record::{Advance, BranchKey, Handling, Item, LoadedRun, Routed};
+use record::{Advance, BranchKey, ExpiredRun, Handling, Item, LoadedRun, Routed};
 
 use crate::error::RoundError;
 
@@ -20,7 +20,7 @@ const PAGE: i64 = 200;
 
 /// Ends what takes too long until the process stops.
 pub(crate) async fn run(process: Process) {
-    let watch = Watch { workflows: Workflows::new(process.record.clone()), process };
+    let mut watch = Watch { workflows: Workflows::new(process.record.clone()), process, after: None };
     while !watch.process.shutdown.is_cancelled() {
         if let Err(error) = watch.round().await {
             tracing::warn!(%error, "clocks of runs could not be looked at; tried again");
@@ -32,6 +32,8 @@ pub(crate) async fn run(process: Process) {
 struct Watch {
     process: Process,
     workflows: Workflows,
+    /// The run that was looked at last in a round that has not come to its end.
+    after: Option<ExpiredRun>,
 }
 
 /// Why a clock was left alone.
@@ -44,15 +46,24 @@ enum Left {
 }
 
 impl Watch {
-    async fn round(&self) -> Result<(), RoundError> {
-        for run in self.process.record.expired_runs(PAGE).await? {
-            match Box::pin(self.look(run)).await {
-                Err(RoundError::Record(error)) if error.handling() == Handling::Culprit => {
-                    tracing::error!(run_id = %run, %error, "the clocks of a run cannot be read");
+    /// Looks at each run once. Where an error ends the round, the next one goes on behind the run that it came from.
+    async fn round(&mut self) -> Result<(), RoundError> {
+        while !self.process.shutdown.is_cancelled() {
+            let page = self.process.record.expired_runs(self.after, PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            for expired in page {
+                self.after = Some(expired);
+                match Box::pin(self.look(expired.run)).await {
+                    Err(RoundError::Record(error)) if error.handling() != Handling::RetryGroup => {
+                        tracing::error!(run_id = %expired.run, %error, "the clocks of a run cannot be looked at");
+                    }
+                    looked => looked?,
                 }
-                looked => looked?,
             }
         }
+        self.after = None;
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod reconcile;
 mod relay;
 mod resume;
 mod sources;
+mod standstill;
 mod triggers;
 
 use fleet::{Fault, Process};

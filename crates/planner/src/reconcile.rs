@@ -4,18 +4,19 @@
 //! read is postponed, five times at most, since stale entries can mask a missing job. The record is read before the
 //! stream, so a job that moves meanwhile is found where it went, or its re-added copy is behind and deleted unseen.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use fleet::{Process, Replayer, Workflows};
+use fleet::{Process, Replayer, StepLabels, Workflows};
 use model::{Job, JobKey, RunId};
 use rails::Workflow;
-use record::{Lease, NewDeadLetter};
+use record::{Handling, Lease, NewDeadLetter};
 use streams::PageEntry;
 use tokio::time::Instant;
 
 use crate::config::Section;
 use crate::error::RoundError;
+use crate::standstill::{Standstill, tell_unattended};
 
 /// Runs and entries read at once.
 const PAGE: usize = 1000;
@@ -34,6 +35,7 @@ pub(crate) async fn run(process: Process, config: Section) {
         after: config.reconcile_after,
         high_water: process.settings.shared.worker.high_water,
         postponed: HashMap::new(),
+        standstill: Standstill::default(),
         process,
     };
     let every = (config.reconcile_after / 4).clamp(Duration::from_millis(200), Duration::from_secs(30));
@@ -61,6 +63,17 @@ struct Reconciler {
     after: Duration,
     high_water: u64,
     postponed: HashMap<Place, u32>,
+    standstill: Standstill,
+}
+
+/// What should be in the streams, and what the runs stand at.
+#[derive(Default)]
+struct Running {
+    places: HashMap<Place, Expected>,
+    /// The forks that runs stand at, by version and step.
+    forks: Vec<(String, String)>,
+    /// For how long one has not moved on, at most.
+    longest: HashMap<StepLabels, Duration>,
 }
 
 /// The running runs of one place.
@@ -74,6 +87,7 @@ struct Expected {
 impl Reconciler {
     async fn round(&mut self, lease: Duration) -> Result<(), RoundError> {
         if !self.process.record.lease(&self.lease, lease.max(Duration::from_secs(5))).await? {
+            self.standstill.leave(&self.process.metrics);
             return Ok(());
         }
         let record = &self.process.record;
@@ -89,7 +103,13 @@ impl Reconciler {
                 "publications whose sender is gone are unknown: a person must settle them"
             );
         }
-        let (places, forks) = self.expected().await?;
+        let Running { places, forks, longest } = self.running().await?;
+        self.standstill.tell(&self.process.metrics, longest);
+        let mut overdue: BTreeMap<&str, u64> = BTreeMap::new();
+        for ((worker, _), expected) in &places {
+            *overdue.entry(worker).or_default() += expected.overdue;
+        }
+        tell_unattended(&self.process, &overdue).await?;
         self.open_forks(&forks).await?;
         for (place, expected) in places {
             if expected.overdue > 0 && self.is_suspicious(&place, &expected).await? {
@@ -134,17 +154,25 @@ impl Reconciler {
         let record = &self.process.record;
         let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
         for run in record.unclocked_runs(workflow.version(), workflow.first_step(), bound, limit).await? {
-            let Some(mut run) = record.load_one(run, &[]).await? else { continue };
-            fleet::remember(record, &mut run, workflow).await?;
-            record.begin_manifest(&run).await?;
+            match self.begin_clock(run, workflow).await {
+                Err(error) if error.handling() == Handling::Culprit => {
+                    tracing::error!(run_id = %run, %error, "the clocks of a run cannot be begun");
+                }
+                begun => begun?,
+            }
         }
         Ok(())
     }
 
-    /// What should be in the streams, and the forks that runs stand at, each by version and step.
-    async fn expected(&self) -> Result<(HashMap<Place, Expected>, Vec<(String, String)>), RoundError> {
-        let mut places: HashMap<Place, Expected> = HashMap::new();
-        let mut forks = Vec::new();
+    async fn begin_clock(&self, run: RunId, workflow: &Workflow) -> Result<(), record::Error> {
+        let record = &self.process.record;
+        let Some(mut run) = record.load_one(run, &[]).await? else { return Ok(()) };
+        fleet::remember(record, &mut run, workflow).await?;
+        record.begin_manifest(&run).await
+    }
+
+    async fn running(&self) -> Result<Running, RoundError> {
+        let mut running = Running::default();
         let mut clocked = BTreeSet::new();
         for count in self.process.record.running_counts(self.after).await? {
             let workflow = self.workflows.get(&count.pipeline_version).await?;
@@ -153,15 +181,18 @@ impl Reconciler {
             }
             let Some(step) = workflow.step(&count.step) else {
                 // A run that stands at a fork has no job of its own: its branches have.
-                forks.push((count.pipeline_version, count.step));
+                running.forks.push((count.pipeline_version, count.step));
                 continue;
             };
-            let expected = places.entry((step.worker.to_string(), count.partition)).or_default();
+            let at = StepLabels { workflow: workflow.name().to_owned(), step: count.step.clone() };
+            let longest = running.longest.entry(at).or_default();
+            *longest = count.longest.max(*longest);
+            let expected = running.places.entry((step.worker.to_string(), count.partition)).or_default();
             expected.running += count.count;
             expected.overdue += count.overdue;
             expected.steps.push((count.pipeline_version, count.step));
         }
-        Ok((places, forks))
+        Ok(running)
     }
 
     /// Whether the counts differ, or have been equal for so long that they are no longer believed.

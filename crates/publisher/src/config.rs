@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fleet::{FILES_OUTLET, StageBounds};
 use outlets::{EmailConfig, FilesConfig, McpConfig, WebhookConfig, WordpressConfig};
 use serde::{Deserialize, Serialize};
 
@@ -30,16 +31,13 @@ impl Default for Section {
         Self {
             dry_run: false,
             timeout: Duration::from_secs(20),
-            outlet: FILES.to_owned(),
+            outlet: FILES_OUTLET.to_owned(),
             files: FilesConfig::default(),
             outlets: BTreeMap::new(),
             breaker: Breaker::default(),
         }
     }
 }
-
-/// The outlet that is always there.
-pub(crate) const FILES: &str = "files";
 
 /// One outlet: how it is sent to, and exactly one of its kinds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,6 +48,8 @@ pub struct OutletSection {
     pub timeout: Duration,
     /// Posts a minute of one publisher process, at most; 0 for as fast as it goes.
     pub per_minute: u32,
+    /// How long content that is meant for it may stay at each stage. Planner and gateway read it where they register workflows.
+    pub lifecycle: StageBounds,
     /// A folder of files.
     pub files: Option<FilesConfig>,
     /// An address that is called.
@@ -67,6 +67,7 @@ impl Default for OutletSection {
         Self {
             timeout: Duration::from_secs(20),
             per_minute: 0,
+            lifecycle: StageBounds::default(),
             files: None,
             webhook: None,
             wordpress: None,

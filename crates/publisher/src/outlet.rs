@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use fleet::{Breakers, Fault};
-use model::{EffectResult, Failure, Known, RetryClass};
+use fleet::{Breakers, FILES_OUTLET, Fault};
+use model::{EffectResult, Failure, Known, PROVIDER_CALLS, RetryClass, TOOL_CALLS};
 use outlets::{Email, Files, Mcp, Outlet, Post, Webhook, Wordpress};
 use record::BreakerKind;
 
-use crate::config::{FILES, OutletSection, Section};
+use crate::config::{OutletSection, Section};
 use crate::gate::Gate;
 
 /// An outlet that can be sent to.
@@ -29,7 +29,7 @@ pub(crate) fn open(config: &Section, breakers: &Breakers) -> Result<BTreeMap<Str
         ..OutletSection::default()
     };
     let mut sections = config.outlets.clone();
-    sections.entry(FILES.to_owned()).or_insert(files);
+    sections.entry(FILES_OUTLET.to_owned()).or_insert(files);
     let outlets = sections
         .into_iter()
         .map(|(name, section)| {
@@ -56,7 +56,7 @@ pub(crate) fn check(config: &Section) -> Result<(), Fault> {
 
 fn default_is_known(config: &Section) -> Result<(), Fault> {
     let mut known: BTreeSet<&str> = config.outlets.keys().map(String::as_str).collect();
-    known.insert(FILES);
+    known.insert(FILES_OUTLET);
     if known.contains(config.outlet.as_str()) {
         return Ok(());
     }
@@ -68,6 +68,11 @@ fn default_is_known(config: &Section) -> Result<(), Fault> {
 }
 
 fn has_one_kind(name: &str, section: &OutletSection) -> Result<(), Fault> {
+    if !model::takes_posts(name) {
+        return Err(Fault::usage(format!(
+            "publisher.outlets.{name}: names that begin with {PROVIDER_CALLS} or {TOOL_CALLS} are those of calls; choose another"
+        )));
+    }
     let OutletSection { files, webhook, wordpress, email, mcp, .. } = section;
     let given = [files.is_some(), webhook.is_some(), wordpress.is_some(), email.is_some(), mcp.is_some()];
     if given.into_iter().filter(|given| *given).count() == 1 {

@@ -55,9 +55,9 @@ pub use trigger::{
     conclude,
 };
 pub use workflow::{
-    BUILTINS, Builtin, Callable, CaseResult, Catalog, Fault, Faults, Fork, JoinRule, KnownGate, LifecycleTtl,
-    Orchestrate, PatchOp, RECALL, Step, StepGate, StepTtl, WRITE_WORKFLOW, Workflow, WorstCase, builtin,
-    builtin_trend, linear, run_cases,
+    BUILTINS, Builtin, Callable, CaseResult, Catalog, Fault, Faults, Fork, JoinRule, KnownGate, KnownOutlet,
+    LifecycleTtl, Orchestrate, PatchOp, RECALL, Step, StepGate, StepTtl, WRITE_WORKFLOW, Workflow, WorstCase,
+    builtin, builtin_trend, linear, run_cases,
 };
 
 /// The issue type of an escalation that a person ends by settling the publication.

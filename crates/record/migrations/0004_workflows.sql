@@ -213,3 +213,9 @@ COMMENT ON TABLE work_orders IS 'Tasks that workers outside complete by a callba
 
 ALTER TABLE breakers DROP CONSTRAINT breakers_kind_check;
 ALTER TABLE breakers ADD CONSTRAINT breakers_kind_check CHECK (kind IN ('stage', 'outlet', 'provider'));
+
+-- Since when runs and branches have been where they are.
+
+ALTER TABLE runs ADD COLUMN moved_at timestamptz NOT NULL DEFAULT now();
+ALTER TABLE run_branches ADD COLUMN moved_at timestamptz NOT NULL DEFAULT now();
+COMMENT ON COLUMN runs.moved_at IS 'When it moved on last. A try that is to come again moves nothing on.';

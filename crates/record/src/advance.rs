@@ -3,11 +3,16 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
-use model::{Actor, Claims, EmbeddingRecord, EnrichedTrend, RunId, Sha256Digest, StoredContent, Usage};
+use model::{
+    Actor, Claims, EmbeddingRecord, EnrichedTrend, RunId, RunState, Sha256Digest, StoredContent, Usage,
+};
 use rails::{Facts, Transition};
 
 use crate::micros::micros;
 use crate::{Admission, LoadedRun, OutstandingRun};
+
+/// What happened where a try failed, or was put off.
+pub const RETRIED: &str = "retried";
 
 /// One run that wants to advance, before its route is known.
 #[derive(Debug, Clone)]
@@ -46,6 +51,13 @@ pub struct Routed {
 }
 
 impl Routed {
+    /// Whether the run or branch stays where it is, to be tried again.
+    pub(crate) fn stays(&self, run: &LoadedRun) -> bool {
+        let Transition { state, step, attempt, .. } = &self.transition;
+        let again = self.advance.what == RETRIED || *attempt > run.attempt;
+        again && *state == RunState::Running && *step == run.step
+    }
+
     /// The new content: what the blackboard makes it, or else what the worker reports.
     #[must_use]
     pub fn content(&self) -> Option<&StoredContent> {

@@ -105,6 +105,7 @@ pub(crate) async fn advance(
                     chain_len = b.chain_len + 1,
                     traceparent = CASE WHEN $5 = 'running' AND $6 = 'running' THEN b.traceparent
                                        ELSE coalesce($12, b.traceparent) END,
+                    moved_at = CASE WHEN $16 THEN b.moved_at ELSE now() END,
                     ended_at = CASE WHEN $6 IN ('running', 'waiting', 'parked') THEN NULL ELSE now() END
              FROM runs r
              WHERE b.run_id = $1 AND b.branch = $2 AND b.seq = $3 AND b.chain_len = $4 AND b.state = $5
@@ -132,6 +133,7 @@ pub(crate) async fn advance(
     .bind(link.body)
     .bind(artifacts.names)
     .bind(artifacts.bodies)
+    .bind(routed.stays(run))
     .fetch_optional(connection)
     .await
     .map_err(Error::sql("the advance of a branch"))
@@ -322,7 +324,7 @@ impl<'a> Rows<'a> {
              ON CONFLICT (run_id, branch) DO UPDATE
              SET fork_step = EXCLUDED.fork_step, state = EXCLUDED.state, step = EXCLUDED.step, seq = EXCLUDED.seq,
                  attempt = EXCLUDED.attempt, due_at = EXCLUDED.due_at, chain_head = EXCLUDED.chain_head,
-                 chain_len = EXCLUDED.chain_len, reason = EXCLUDED.reason,
+                 chain_len = EXCLUDED.chain_len, reason = EXCLUDED.reason, moved_at = now(),
                  traceparent = coalesce(EXCLUDED.traceparent, b.traceparent), ended_at = EXCLUDED.ended_at,
                  opened_at = CASE WHEN EXCLUDED.state = 'running' AND b.state <> 'parked' THEN now()
                                   ELSE b.opened_at END",

@@ -30,6 +30,7 @@ struct Columns<'a> {
     trends: Vec<Option<Uuid>>,
     duplicates: Vec<Option<Uuid>>,
     traceparents: Vec<Option<&'a str>>,
+    stays: Vec<bool>,
 }
 
 #[derive(Default)]
@@ -77,11 +78,13 @@ pub(crate) async fn compare_and_set<I: Borrow<Item>>(
                     -- Between two jobs an entry of a stream carries it; where there is none, the run does.
                     traceparent = CASE WHEN r.state = 'running' AND i.state = 'running' THEN r.traceparent
                                        ELSE coalesce(i.traceparent, r.traceparent) END,
+                    moved_at = CASE WHEN i.stays THEN r.moved_at ELSE now() END,
                     ended_at = CASE WHEN i.state IN ('running', 'waiting', 'parked') THEN NULL ELSE now() END
              FROM UNNEST($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[],
-                         $9::bigint[], $10::text[], $11::bytea[], $12::bytea[], $13::uuid[], $14::uuid[], $20::text[])
+                         $9::bigint[], $10::text[], $11::bytea[], $12::bytea[], $13::uuid[], $14::uuid[], $20::text[],
+                         $21::bool[])
                   AS i(run_id, seq, chain_len, from_state, state, lifecycle, step, attempt, delay, reason, chain_head,
-                       content_sha256, trend, duplicate_of, traceparent)
+                       content_sha256, trend, duplicate_of, traceparent, stays)
              WHERE r.run_id = i.run_id AND r.seq = i.seq AND r.chain_len = i.chain_len AND r.state = i.from_state
              RETURNING r.run_id, r.seq),
          chained AS (
@@ -116,6 +119,7 @@ pub(crate) async fn compare_and_set<I: Borrow<Item>>(
     .bind(a.names)
     .bind(a.bodies)
     .bind(c.traceparents)
+    .bind(c.stays)
     .fetch_all(connection)
     .await
     .map_err(Error::sql("the advance of a group"))?;
@@ -150,6 +154,7 @@ fn collect<'a>(
     c.contents.push(routed.content().map(|content| content.sha256.0.to_vec()));
     c.trends.push(advance.trend.as_ref().map(|_| enriched_trend_id(run.run)));
     c.traceparents.push(run.traceparent.as_deref());
+    c.stays.push(routed.stays(run));
     c.duplicates.push(transition.duplicate_of.map(|run| run.0));
     a.collect(run, routed);
     Ok(())

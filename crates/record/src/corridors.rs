@@ -15,6 +15,11 @@ use uuid::Uuid;
 use crate::prune::first_id;
 use crate::{Error, Record, spending};
 
+/// Posts among the rows `p` of the ledger that went out, or may have. What agents and tools called is none
+/// ([`model::takes_posts`]).
+const POSTED: &str = "p.state IN ('sent', 'confirmed', 'unknown')
+     AND NOT starts_with(p.outlet, 'agent.') AND NOT starts_with(p.outlet, 'tool.')";
+
 /// A run that wants to publish by a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place<'a> {
@@ -151,15 +156,15 @@ pub(crate) async fn write(connection: &mut PgConnection, places: &[Place<'_>]) -
     if places.is_empty() {
         return Ok(());
     }
-    sqlx::query(
+    sqlx::query(sqlx::AssertSqlSafe(format!(
         "INSERT INTO reserved_posts (run_id, step, tenant, day)
          SELECT run_id, step, tenant, (now() AT TIME ZONE 'UTC')::date
          FROM UNNEST($1::uuid[], $2::text[], $3::text[]) AS p(run_id, step, tenant) ORDER BY run_id, step
          ON CONFLICT (run_id, step) DO UPDATE SET day = EXCLUDED.day
          -- What went out stays with its day.
          WHERE NOT EXISTS (SELECT FROM publications p WHERE p.run_id = EXCLUDED.run_id AND p.step = EXCLUDED.step
-                           AND p.state IN ('sent', 'confirmed', 'unknown'))",
-    )
+                           AND {POSTED})"
+    )))
     .bind(places.iter().map(|place| place.run.0).collect::<Vec<_>>())
     .bind(places.iter().map(|place| place.step).collect::<Vec<_>>())
     .bind(places.iter().map(|place| place.tenant).collect::<Vec<_>>())
@@ -171,11 +176,11 @@ pub(crate) async fn write(connection: &mut PgConnection, places: &[Place<'_>]) -
 
 /// Gives a place back, unless its post went out.
 pub(crate) async fn release(connection: &mut PgConnection, run: RunId, step: &str) -> Result<(), Error> {
-    sqlx::query(
+    sqlx::query(sqlx::AssertSqlSafe(format!(
         "DELETE FROM reserved_posts r WHERE run_id = $1 AND step = $2
            AND NOT EXISTS (SELECT FROM publications p WHERE p.run_id = r.run_id AND p.step = r.step
-                           AND p.state IN ('sent', 'confirmed', 'unknown'))",
-    )
+                           AND {POSTED})"
+    )))
     .bind(run.0)
     .bind(step)
     .execute(connection)
@@ -233,16 +238,16 @@ async fn ended_days(
     let absent: Vec<NaiveDate> =
         first.iter_days().take_while(|day| *day < today).filter(|day| !kept.contains_key(day)).collect();
     let Some(from) = absent.first() else { return Ok(kept) };
-    let rows = sqlx::query(
+    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
         "INSERT INTO corridor_days (tenant, day, published)
          SELECT $1, d.day, count(p.publication_id)
          FROM UNNEST($2::date[]) AS d(day)
-         LEFT JOIN publications p ON p.publication_id >= $3 AND p.tenant = $1 AND p.state IN ('sent', 'confirmed', 'unknown')
+         LEFT JOIN publications p ON p.publication_id >= $3 AND p.tenant = $1 AND {POSTED}
               AND (p.sent_at AT TIME ZONE 'UTC')::date = d.day
          GROUP BY d.day ORDER BY d.day
          ON CONFLICT (tenant, day) DO UPDATE SET published = EXCLUDED.published
-         RETURNING day, published",
-    )
+         RETURNING day, published"
+    )))
     .bind(tenant)
     .bind(&absent)
     .bind(before(*from))
@@ -264,15 +269,15 @@ async fn posts_today(
     tenant: &str,
     today: NaiveDate,
 ) -> Result<(u64, u64), Error> {
-    let row = sqlx::query(
+    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
         "SELECT count(*) AS posts,
                 count(*) FILTER (WHERE NOT EXISTS (SELECT FROM reserved_posts r
                                                    WHERE r.run_id = p.run_id AND r.step = p.step AND r.day = $3))
                     AS unreserved
          FROM publications p
-         WHERE p.publication_id >= $1 AND p.tenant = $2 AND p.state IN ('sent', 'confirmed', 'unknown')
-           AND (p.sent_at AT TIME ZONE 'UTC')::date = $3",
-    )
+         WHERE p.publication_id >= $1 AND p.tenant = $2 AND {POSTED}
+           AND (p.sent_at AT TIME ZONE 'UTC')::date = $3"
+    )))
     .bind(before(today))
     .bind(tenant)
     .bind(today)
@@ -289,13 +294,13 @@ async fn places(
     tenant: &str,
     today: NaiveDate,
 ) -> Result<BTreeSet<(Uuid, String)>, Error> {
-    let rows = sqlx::query(
+    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
         "SELECT r.run_id, r.step FROM reserved_posts r
          WHERE r.tenant = $1 AND r.day = $2
            AND (EXISTS (SELECT FROM runs WHERE runs.run_id = r.run_id AND runs.state IN ('running', 'waiting', 'parked'))
                 OR EXISTS (SELECT FROM publications p WHERE p.run_id = r.run_id AND p.step = r.step
-                           AND p.state IN ('sent', 'confirmed', 'unknown')))",
-    )
+                           AND {POSTED}))"
+    )))
     .bind(tenant)
     .bind(today)
     .fetch_all(connection)

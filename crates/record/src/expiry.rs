@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use model::RunId;
 use rails::Facts;
 use sqlx::Row;
@@ -10,6 +11,15 @@ use uuid::Uuid;
 use crate::escalations::is_publishing;
 use crate::micros::micros;
 use crate::{Error, Item, LoadedRun, Record, Routed, Won, beyond, manifests};
+
+/// A run of which a clock has run out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpiredRun {
+    /// The run.
+    pub run: RunId,
+    /// When the clock ran out.
+    pub since: DateTime<Utc>,
+}
 
 impl Record {
     /// Keeps that a worker has the job of this visit of a run's step, which may take `running` from now on.
@@ -43,20 +53,31 @@ impl Record {
         tx.commit().await.map_err(Error::sql("a commit"))
     }
 
-    /// Runs of which a clock has run out, by PostgreSQL's clock, the longest first.
+    /// Runs of which a clock has run out, by PostgreSQL's clock, the longest first, after `cursor`.
     ///
     /// # Errors
     /// [`Error::Sql`].
-    pub async fn expired_runs(&self, limit: i64) -> Result<Vec<RunId>, Error> {
+    pub async fn expired_runs(
+        &self,
+        cursor: Option<ExpiredRun>,
+        limit: i64,
+    ) -> Result<Vec<ExpiredRun>, Error> {
         let rows = sqlx::query(
-            "SELECT run_id FROM manifests WHERE expires_at <= now() AND expires_at IS NOT NULL
-             ORDER BY expires_at LIMIT $1",
+            "SELECT run_id, expires_at FROM manifests
+             WHERE expires_at <= now() AND expires_at IS NOT NULL
+               AND ($1::timestamptz IS NULL OR (expires_at, run_id) > ($1, $2))
+             ORDER BY expires_at, run_id LIMIT $3",
         )
+        .bind(cursor.map(|cursor| cursor.since))
+        .bind(cursor.map(|cursor| cursor.run.0))
         .bind(limit)
         .fetch_all(&self.pool)
         .await
         .map_err(Error::sql("the runs whose time is over"))?;
-        Ok(rows.iter().map(|row| RunId(row.get("run_id"))).collect())
+        Ok(rows
+            .iter()
+            .map(|row| ExpiredRun { run: RunId(row.get("run_id")), since: row.get("expires_at") })
+            .collect())
     }
 
     /// Runs of a version that stand at its first step and have no manifest, accepted longer ago than `after`.

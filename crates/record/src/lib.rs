@@ -56,7 +56,7 @@ mod workflows;
 
 pub use activations::{Activation, NewActivation, OlderRuns, OpenActivation};
 pub use admission::{Admission, Admitted, NewRun};
-pub use advance::{Advance, Item, Route, Routed, Verdict, Won};
+pub use advance::{Advance, Item, RETRIED, Route, Routed, Verdict, Won};
 pub use backfills::{Backfill, DueBackfill, NewBackfill};
 pub use branches::BranchView;
 pub use breakers::{BreakerKind, OpenBreaker};
@@ -71,6 +71,7 @@ pub use endpoint::Endpoint;
 pub use epochs::Epoch;
 pub use error::{Error, Handling};
 pub use escalations::{Cancelled, Escalation, Resolution};
+pub use expiry::ExpiredRun;
 pub use feedback::{Feedback, Incident};
 pub use firings::{Firing, FiringFilter, FiringKind, NewFiring, OpenFiring};
 pub use intents::{Intent, NewIntent};

@@ -35,6 +35,8 @@ pub struct RunningCount {
     pub count: u64,
     /// How many of them were due longer ago than asked.
     pub overdue: u64,
+    /// For how long one of them has not moved on, at most. Tries that are to come again move nothing on.
+    pub longest: Duration,
 }
 
 impl Record {
@@ -45,11 +47,13 @@ impl Record {
     pub async fn running_counts(&self, after: Duration) -> Result<Vec<RunningCount>, Error> {
         let rows = sqlx::query(
             "SELECT pipeline_version, step, partition, count(*) AS count,
-                    count(*) FILTER (WHERE due_at < now() - $1 * interval '1 microsecond') AS overdue
+                    count(*) FILTER (WHERE due_at < now() - $1 * interval '1 microsecond') AS overdue,
+                    greatest(0, extract(epoch FROM now() - min(moved_at)) * 1000)::bigint AS longest_ms
              FROM runs WHERE state = 'running' AND state IN ('running', 'waiting', 'parked') GROUP BY 1, 2, 3
              UNION ALL
              SELECT r.pipeline_version, b.step, r.partition, count(*),
-                    count(*) FILTER (WHERE b.due_at < now() - $1 * interval '1 microsecond')
+                    count(*) FILTER (WHERE b.due_at < now() - $1 * interval '1 microsecond'),
+                    greatest(0, extract(epoch FROM now() - min(b.moved_at)) * 1000)::bigint
              FROM run_branches b JOIN runs r USING (run_id)
              WHERE b.state = 'running' AND b.state IN ('running', 'waiting', 'parked')
                AND r.state IN ('running', 'waiting', 'parked')
@@ -67,6 +71,7 @@ impl Record {
                 partition: row.get::<i16, _>("partition").unsigned_abs(),
                 count: row.get::<i64, _>("count").unsigned_abs(),
                 overdue: row.get::<i64, _>("overdue").unsigned_abs(),
+                longest: Duration::from_millis(row.get::<i64, _>("longest_ms").unsigned_abs()),
             })
             .collect())
     }

@@ -31,6 +31,8 @@ pub struct LoggedLink {
     pub tenant: String,
     /// The event that the run began with.
     pub event_id: Uuid,
+    /// That event's id as its sender gave it.
+    pub request_id: String,
     /// The link's body, JSON.
     pub body: String,
 }
@@ -108,8 +110,9 @@ impl Record {
 
     async fn window(&self, cursor: &mut LogCursor, end: i64, limit: i64) -> Result<Vec<LoggedLink>, Error> {
         let rows = sqlx::query(
-            "SELECT p.run_id, p.branch, p.pos, p.body, p.xid, r.tenant, r.event_id
-             FROM provenance_log p JOIN runs r USING (run_id)
+            "SELECT p.run_id, p.branch, p.pos, p.body, p.xid, r.tenant, r.event_id,
+                    coalesce(e.request_id, '') AS request_id
+             FROM provenance_log p JOIN runs r USING (run_id) LEFT JOIN events e USING (event_id)
              WHERE NOT r.quiet AND p.xid >= $1 AND p.xid < $6 AND (p.xid, p.run_id, p.branch, p.pos) > ($1, $2, $3, $4)
              ORDER BY p.xid, p.run_id, p.branch, p.pos LIMIT $5",
         )
@@ -138,6 +141,7 @@ impl Record {
                 pos: row.get("pos"),
                 tenant: row.get("tenant"),
                 event_id: row.get("event_id"),
+                request_id: row.get("request_id"),
                 body: row.get("body"),
             })
             .collect())

@@ -33,4 +33,4 @@ pub use names::{
 pub use planner::PlannerStream;
 pub use reader::Reader;
 pub use shared_feed::{FLEET_FIELD, SharedFeed};
-pub use survey::{Backlog, ConsumerInfo, Page, PageEntry, RetryPage, Survey};
+pub use survey::{Backlog, ConsumerInfo, Page, PageEntry, RetryPage, SILENT_MS, Survey};

@@ -60,6 +60,9 @@ pub struct RetryPage {
     pub next: u64,
 }
 
+/// A consumer that has shown nothing of itself for so many milliseconds is taken for dead.
+pub const SILENT_MS: u64 = 30_000;
+
 /// A consumer of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerInfo {

@@ -189,6 +189,7 @@ async fn a_call_that_acts_is_approved_claimed_and_made_once_under_the_ledgers_ke
     let (_, shown) = yard.desk.get(&format!("/v1/runs/{}", runs[0].run_id)).await;
     let call = shown["provenance"].as_array().unwrap().iter().find(|link| link["entry"]["step"] == "deploy");
     let call = call.unwrap();
+    assert_eq!(call["entry"]["what"], "done", "a call publishes nothing: {call}");
     assert!(call["entry"]["prompt_sha256"].is_string() && call["entry"]["model"].is_string(), "{call}");
 
     // What went out before is not done again, and its answer is known still.

@@ -6,7 +6,7 @@ use local::Signal;
 use model::RunId;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use testkit::eventually;
+use testkit::{Servers, eventually};
 
 use crate::door::{ALL, Desk};
 use crate::fleet::{END, Fleet, event, events};
@@ -123,7 +123,11 @@ steps:
 
 /// A planner that serves every event by this document.
 pub(crate) async fn serving(name: &str, document: &str) -> Fleet {
-    let mut fleet = Fleet::quiet().await;
+    serving_on(Servers::start().await, name, document).await
+}
+
+pub(crate) async fn serving_on(servers: Servers, name: &str, document: &str) -> Fleet {
+    let mut fleet = Fleet::on(servers).await;
     let file = fleet.servers.folder().join("workflow.yaml");
     std::fs::write(&file, document).unwrap();
     let workflows = format!("planner.workflows={}", json!([file.display().to_string()]));

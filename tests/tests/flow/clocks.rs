@@ -1,12 +1,14 @@
 //! Steps and content whose time is over.
 
 use model::RunId;
-use serde_json::Value;
-use testkit::eventually;
+use record::LetterFilter;
+use serde_json::{Value, json};
+use testkit::{Servers, eventually};
 
-use crate::branches::serving;
+use crate::branches::{serving, serving_on};
 use crate::door::{ALL, Desk};
 use crate::fleet::{Fleet, event, events};
+use crate::gates::{asked, ends, gated, resolve, send};
 
 async fn whats(fleet: &Fleet, run: RunId) -> Vec<String> {
     let detail = fleet.record.run_detail(run).await.unwrap().unwrap();
@@ -62,6 +64,15 @@ async fn without_a_way_out_a_run_whose_time_is_over_dies_with_the_reason() {
     fleet.assert_consistent().await;
 }
 
+/// How the run of an event ends that the gateway takes: its state, and why.
+async fn ended(fleet: &mut Fleet) -> (String, String) {
+    fleet.start("gateway").await;
+    let desk = Desk::of(fleet, "default", &ALL).await;
+    send(&desk, 1, "").await;
+    let run = fleet.settled(1).await.remove(0);
+    (run.state, run.reason)
+}
+
 #[tokio::test]
 async fn a_first_step_that_no_worker_takes_is_over_in_time_as_well() {
     let document = "
@@ -71,16 +82,8 @@ steps:
   - { id: judge, worker: judge, ttl: { waiting: 1s }, on_success: { end: done } }
 ";
     let mut fleet = serving("first", document).await;
-    fleet.start("gateway").await;
-    let desk = Desk::of(&fleet, "default", &ALL).await;
-    let (request_id, payload) = event(1);
-    let body = serde_json::json!({ "source": "s", "request_id": request_id, "payload": payload });
-    desk.post("/v1/events", body).await;
-    let runs = fleet.settled(1).await;
-    assert_eq!(
-        (runs[0].state.as_str(), runs[0].reason.as_str()),
-        ("dead", "no worker took `judge` within 1s")
-    );
+    let (state, reason) = ended(&mut fleet).await;
+    assert_eq!((state.as_str(), reason.as_str()), ("dead", "no worker took `judge` within 1s"));
 }
 
 #[tokio::test]
@@ -97,16 +100,43 @@ steps:
 ";
     let mut fleet = serving("hanging", document).await;
     fleet.start_with("etl", &[], &[("TIDEMILL_FAILPOINT", "handled:1:stop")]).await;
-    fleet.start("gateway").await;
-    let desk = Desk::of(&fleet, "default", &ALL).await;
-    let (request_id, payload) = event(1);
-    let body = serde_json::json!({ "source": "s", "request_id": request_id, "payload": payload });
-    desk.post("/v1/events", body).await;
-    let runs = fleet.settled(1).await;
-    assert_eq!(
-        (runs[0].state.as_str(), runs[0].reason.as_str()),
-        ("needs_review", "`etl` was not done within 2s")
+    let (state, reason) = ended(&mut fleet).await;
+    assert_eq!((state.as_str(), reason.as_str()), ("needs_review", "`etl` was not done within 2s"));
+}
+
+/// More than a page of manifests that nothing can be made of, and before them all a run that cannot be written.
+#[tokio::test]
+async fn runs_whose_clocks_cannot_be_looked_at_do_not_keep_the_others_from_their_end() {
+    const RUNS: usize = 205;
+    let mut fleet = serving_on(Servers::start_own().await, "timed", &waiting("")).await;
+    fleet.start("etl").await;
+    fleet.kill("planner").await;
+    fleet.add(events(RUNS)).await;
+    eventually("all wait for a judge", async || {
+        let runs = fleet.runs().await;
+        runs.len() == RUNS && runs.iter().all(|run| run.step == "judge")
+    })
+    .await;
+    let mut runs: Vec<RunId> = fleet.runs().await.iter().map(|run| run.run_id).collect();
+    runs.sort();
+    let (first, last) = (runs[0], runs[RUNS - 1]);
+    let statements = format!(
+        "UPDATE manifests SET memory = '\"of no use\"', expires_at = now() - interval '1 hour'
+         WHERE run_id NOT IN ('{first}', '{last}');
+         UPDATE manifests SET expires_at = now() - interval '2 hours' WHERE run_id = '{first}';
+         UPDATE manifests SET expires_at = now() WHERE run_id = '{last}';
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = 'query_canceled'; END $$;
+         CREATE TRIGGER refuse BEFORE UPDATE ON runs FOR EACH ROW WHEN (OLD.run_id = '{first}') EXECUTE FUNCTION refuse()"
     );
+    fleet.servers.postgres.as_ref().unwrap().sql("tidemill", &statements).unwrap();
+    fleet.start("planner").await;
+    let ended = async || {
+        let runs = fleet.runs().await;
+        let ended: Vec<RunId> = runs.iter().filter(|run| run.state == "dead").map(|run| run.run_id).collect();
+        ended
+    };
+    eventually("the last run's time is over", async || ended().await == [last]).await;
 }
 
 #[tokio::test]
@@ -138,4 +168,61 @@ steps:
     assert!(runs.iter().any(|run| run.state == "waiting"), "a person has all the time: {runs:?}");
     fleet.start("judge").await;
     fleet.assert_consistent().await;
+}
+
+/// Of content for an outlet that allows less time than its workflow does.
+#[tokio::test]
+async fn an_outlet_bounds_the_stages_of_what_is_meant_for_it_but_not_while_a_gate_or_a_person_is_awaited() {
+    const DOCUMENT: &str = "
+name: meant
+version: 1
+untrusted: []
+ttl: { approved: 1h }
+steps:
+  - id: etl
+    worker: etl
+    branches: [{ when: etl.language == 'de', escalate: doubt }]
+    on_success: judge
+  - { id: judge, worker: judge, approve: by_rule, on_success: publish }
+  - id: publish
+    worker: publisher
+    side_effect: true
+    with: { outlet: desk }
+    gates: { before: [editor] }
+    on_success: { end: published }
+";
+    const GATES: &str = "gates: { editor: { hitl: { when: content.body.contains('editor') } } }";
+    let folder = tempfile::tempdir().unwrap();
+    let outlets = json!({ "desk": {
+        "files": { "folder": folder.path().display().to_string() },
+        "lifecycle": { "draft": "1m", "qa": "1m", "approved": "2s" },
+    } });
+    let outlets = format!("publisher.outlets={outlets}");
+    let (fleet, desk) = gated(DOCUMENT, GATES, &["etl", "judge"], &[&outlets]).await;
+    let german =
+        "Die Fähre nach der Insel legt heute wegen des Sturms nicht ab, und morgen vielleicht auch nicht.";
+    let event = json!({ "source": "s", "request_id": "german", "payload": { "body": german } });
+    let (_, accepted) = desk.post("/v1/events", event).await;
+    let doubtful: RunId = serde_json::from_value(accepted["run_id"].clone()).unwrap();
+    let held = send(&desk, 2, "It is for the editor.").await;
+    let questions = [asked(&fleet, doubtful, "doubt").await, asked(&fleet, held, "approval_required").await];
+    let running = "SELECT count(*) FROM manifests WHERE expires_at IS NOT NULL";
+    let sql = |text: &str| fleet.servers.postgres.as_ref().unwrap().sql("tidemill", text).unwrap();
+    assert_eq!(sql(running).trim(), "0", "the clocks stand still");
+
+    let stuck = send(&desk, 3, "").await;
+    ends(&fleet, stuck, "dead").await;
+    for run in [doubtful, held] {
+        assert_eq!(fleet.record.run(run).await.unwrap().unwrap().state, "waiting");
+    }
+    for question in questions {
+        assert!(resolve(&desk, &question, json!({ "decision": "approve" })).await.0.is_success());
+    }
+    let letters = fleet.record.dead_letters(&LetterFilter::default(), 10).await.unwrap();
+    let reason = "its content stayed approved for longer than 2s";
+    assert_eq!(letters.iter().map(|letter| letter.reason.as_str()).collect::<Vec<_>>(), [reason]);
+    for run in [doubtful, held] {
+        ends(&fleet, run, "dead").await;
+        assert_eq!(fleet.record.run(run).await.unwrap().unwrap().reason, reason);
+    }
 }

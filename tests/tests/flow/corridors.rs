@@ -43,6 +43,11 @@ impl Standing {
 
     /// A post of a run, which went out so many days ago, or as this state says did not.
     fn post(&self, run: RunId, tenant: &str, state: &str, days: i64) -> Uuid {
+        self.row("files", run, tenant, state, days)
+    }
+
+    /// The same row of the ledger, of any outlet.
+    fn row(&self, outlet: &str, run: RunId, tenant: &str, state: &str, days: i64) -> Uuid {
         let at = Utc::now() - chrono::TimeDelta::days(days);
         let mut id = *Uuid::now_v7().as_bytes();
         id[..6].copy_from_slice(&at.timestamp_millis().to_be_bytes()[2..]);
@@ -52,7 +57,7 @@ impl Standing {
              VALUES ('{id}', '{run}', sha256('c'), 'rule', 'r', 'x');
              INSERT INTO publications (publication_id, publication_key, outlet, tenant, run_id, approval_id, content_sha256,
                                        step, seq, state, sent_at, deadline)
-             VALUES ('{id}', sha256('{id}'), 'files', '{tenant}', '{run}', '{id}', sha256('c'), 'publish', 1, '{state}', '{at}',
+             VALUES ('{id}', sha256('{id}'), '{outlet}', '{tenant}', '{run}', '{id}', sha256('c'), 'publish', 1, '{state}', '{at}',
                      '{at}')"
         ));
         id
@@ -148,6 +153,9 @@ async fn of_eight_commits_at_once_at_a_bound_of_five_exactly_five_go_on() {
     assert_eq!(fleet.ask(FIVE, &[later]).await, [false], "and is not given back");
     fleet.record.release_post(passed[2], "publish").await.unwrap();
     assert_eq!(fleet.ask(FIVE, &[later]).await, [true]);
+    fleet.row("agent.shop", passed[3], TENANT, "confirmed", 0);
+    fleet.end(passed[3], "done");
+    assert_eq!(fleet.ask(FIVE, &[fleet.run(TENANT)]).await, [true], "a call keeps no place");
 }
 
 #[tokio::test]
@@ -198,6 +206,9 @@ async fn days_that_have_ended_are_counted_once_and_each_for_itself() {
         }
     }
     fleet.post(fleet.run(TENANT), TENANT, "abandoned", 1);
+    for (outlet, days) in [("agent.shop", 0), ("tool.crm.send", 0), ("tool.crm.send", 1), ("agent.shop", 4)] {
+        fleet.row(outlet, fleet.run(TENANT), TENANT, "confirmed", days);
+    }
     let published = |facts: &CorridorFacts| facts.days.iter().map(|day| day.published).collect::<Vec<_>>();
     let facts = fleet.facts(3).await;
     assert_eq!((published(&facts), facts.taken), (vec![1, 2, 3], 1));

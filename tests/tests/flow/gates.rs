@@ -298,3 +298,92 @@ steps:
     }
     fleet.assert_consistent().await;
 }
+
+#[tokio::test]
+async fn content_outside_its_strategy_is_blocked_and_what_does_not_hang_together_ends_or_is_asked_about() {
+    const GATES: &str = "
+gates:
+  lock:
+    strategy_lock:
+      strategies:
+        - tenant: default
+          topics: { forbidden: [casino] }
+          claims: { forbidden: [{ name: cure, pattern: cures? \\w+ }] }
+  sense:
+    coherence:
+      score: \"content.body.contains('muddled') ? 0.1 : content.body.contains('so-so') ? 0.6 : 0.9\"
+      pass: 0.8
+      review: 0.5
+";
+    let (fleet, desk) = gated(&publishes("[lock, sense]", "untrusted: []"), GATES, &WORKERS, &[]).await;
+    let clean = send(&desk, 1, "").await;
+    ends(&fleet, clean, "published").await;
+    for (number, words, outside) in [
+        (2, "They met in a casino.", "forbidden_topic:casino"),
+        (3, "It cures colds.", "forbidden_claim:cure"),
+    ] {
+        let run = send(&desk, number, words).await;
+        let blocked = asked(&fleet, run, "strategy_violation").await;
+        assert_eq!(blocked.rule.as_deref(), Some("gate:lock"));
+        let told = decided(&fleet, run, 2).await;
+        assert_eq!(told[0]["gate_decided"]["values"]["outside"], json!([outside]), "{told:?}");
+        let (status, _) = resolve(&desk, &blocked, json!({ "decision": "override", "note": "once" })).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "nobody may");
+    }
+    let muddled = send(&desk, 4, "It is muddled.").await;
+    ends(&fleet, muddled, "needs_review").await;
+    let so_so = send(&desk, 5, "It is so-so.").await;
+    let question = asked(&fleet, so_so, "coherence_borderline").await;
+    let (status, answer) = resolve(&desk, &question, json!({ "decision": "approve" })).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    ends(&fleet, so_so, "published").await;
+    fleet.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn a_judge_sees_regulated_goods_that_no_word_tells_of_and_one_that_says_nothing_asks() {
+    const DOCUMENT: &str = "
+name: inspected
+version: 1
+untrusted: []
+steps:
+  - { id: etl, worker: etl, on_success: inspector }
+  - { id: inspector, worker: agent, role: reviewer, on_success: judge }
+  - { id: judge, worker: judge, approve: by_rule, on_success: publish }
+  - id: publish
+    worker: publisher
+    side_effect: true
+    gates: { before: [licensed, lacking, silent] }
+    on_success: { end: published }
+";
+    const GATES: &str = "
+gates:
+  licensed:
+    licence:
+      categories: { firearms: { terms: [rifle] } }
+      licences: [{ tenant: default, region: default, category: firearms, from: 2020-01-01, until: 2999-12-31 }]
+      judges: [inspector]
+  lacking: { licence: { categories: { firearms: { terms: [rifle] } }, judges: [inspector], overridable: true } }
+  silent: { licence: { categories: { firearms: { terms: [rifle] } }, judges: [judge] } }
+";
+    let script =
+        json!({ "script": { "script": { "answers": { "inspector": [{ "regulated": ["firearms"] }] } } } });
+    let providers = format!("agent.providers={script}");
+    let workers = ["etl", "agent", "judge", "publisher"];
+    let (fleet, desk) = gated(DOCUMENT, GATES, &workers, &[&providers, "agent.provider=script"]).await;
+    let run = send(&desk, 1, "").await;
+    let blocked = asked(&fleet, run, "licence_missing").await;
+    let told = decided(&fleet, run, 3).await;
+    let rulings =
+        |told: &[Value]| told.iter().map(|one| one["gate_decided"]["ruling"].clone()).collect::<Vec<_>>();
+    assert_eq!(rulings(&told), ["pass", "block", "ask"], "{told:?}");
+    let named = json!({ "decision": "override", "note": "it is a toy" });
+    let (status, answer) = resolve(&desk, &blocked, named).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let question = asked(&fleet, run, "gate_error").await;
+    assert_eq!(question.rule.as_deref(), Some("gate:silent"));
+    let (status, answer) = resolve(&desk, &question, json!({ "decision": "approve" })).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    ends(&fleet, run, "published").await;
+    fleet.assert_consistent().await;
+}

@@ -7,44 +7,41 @@ use testkit::eventually;
 use crate::door::{ALL, Desk};
 use crate::fleet::Fleet;
 
-const NOTES: &str = "
-name: notes
+/// A workflow of one step, by which a `role` makes this `place` of the input of that name.
+fn document(name: &str, goal: &str, input: &str, step: &str, role: &str, place: &str) -> String {
+    format!(
+        "
+name: {name}
 version: 1
-goal: write a short note on a topic for the museum
-inputs: { type: object, required: [topic], properties: { topic: { type: string } } }
-blackboard: { type: object }
+goal: {goal}
+inputs: {{ type: object, required: [{input}], properties: {{ {input}: {{ type: string }} }} }}
+blackboard: {{ type: object }}
 clusters:
-  desk: { roles: [coder], allowed_reads: [/inputs/**], allowed_writes: [/note] }
+  desk: {{ roles: [{role}], allowed_reads: [/inputs/**], allowed_writes: [/{place}] }}
 steps:
-  - id: compose
+  - id: {step}
     worker: agent
-    role: coder
+    role: {role}
     cluster: desk
-    input: { topic: /inputs/topic }
-    patch: [{ op: add, path: /note, value: /text }]
-    on_success: { end: done }
-";
+    input: {{ {input}: /inputs/{input} }}
+    patch: [{{ op: add, path: /{place}, value: /text }}]
+    on_success: {{ end: done }}
+"
+    )
+}
 
-const WRITTEN: &str = "
-name: menu
-version: 1
-goal: plan the menu of a canteen
-inputs: { type: object, required: [wish], properties: { wish: { type: string } } }
-blackboard: { type: object }
-clusters:
-  kitchen: { roles: [generic], allowed_reads: [/inputs/**], allowed_writes: [/menu] }
-steps:
-  - id: cook
-    worker: agent
-    role: generic
-    cluster: kitchen
-    input: { wish: /inputs/wish }
-    patch: [{ op: add, path: /menu, value: /text }]
-    on_success: { end: done }
-";
+/// The one that is there.
+fn notes() -> String {
+    document("notes", "write a short note on a topic for the museum", "topic", "compose", "coder", "note")
+}
 
-/// A planner that knows the documents, and an agent whose brain is a script.
-async fn thinking(workflows: &[(&str, &str)], settings: &[&str]) -> (Fleet, Desk) {
+/// The one that the model writes.
+fn menu() -> String {
+    document("menu", "plan the menu of a canteen", "wish", "cook", "generic", "menu")
+}
+
+/// A planner that knows the documents, and an agent whose brain is a script of these answers.
+pub(crate) async fn thinking(workflows: &[(&str, &str)], answers: Value, settings: &[&str]) -> (Fleet, Desk) {
     let mut fleet = Fleet::quiet().await;
     let files: Vec<String> = workflows
         .iter()
@@ -58,16 +55,20 @@ async fn thinking(workflows: &[(&str, &str)], settings: &[&str]) -> (Fleet, Desk
     let settings: Vec<&str> = std::iter::once(files.as_str()).chain(settings.iter().copied()).collect();
     fleet.start_with("planner", &settings, &[]).await;
     fleet.start("gateway").await;
-    let answers = json!({ "script": { "script": { "answers": {
-        "compose": [{ "text": "Tides come twice a day." }],
-        "write": [{ "document": "name: menu\nversion: 1\nsteps: [{ id: cook, worker: nobody, on_success: nowhere }]\n" },
-                  { "document": WRITTEN }],
-        "cook": [{ "text": "Soup." }],
-    } } } });
-    let providers = format!("agent.providers={answers}");
+    let providers = json!({ "script": { "script": { "answers": answers } } });
+    let providers = format!("agent.providers={providers}");
     fleet.start_with("agent", &["agent.provider=script", &providers], &[]).await;
     let desk = Desk::of(&fleet, "default", &ALL).await;
     (fleet, desk)
+}
+
+fn answers() -> Value {
+    let wrong = "name: menu\nversion: 1\nsteps: [{ id: cook, worker: nobody, on_success: nowhere }]\n";
+    json!({
+        "compose": [{ "text": "Tides come twice a day." }],
+        "write": [{ "document": wrong }, { "document": menu() }],
+        "cook": [{ "text": "Soup." }],
+    })
 }
 
 fn writing() -> &'static str {
@@ -82,7 +83,7 @@ async fn begun(desk: &Desk, body: Value) -> Value {
 
 #[tokio::test]
 async fn a_goal_takes_the_active_workflow_that_fits_it_or_is_refused_with_the_nearest() {
-    let (fleet, desk) = thinking(&[("notes", NOTES)], &[]).await;
+    let (fleet, desk) = thinking(&[("notes", &notes())], answers(), &[]).await;
     let run = begun(&desk, json!({ "goal": "Please write a note for our museum" })).await;
     assert!(run["pipeline_version"].as_str().unwrap().starts_with("notes@1-"), "{run}");
     assert!(run["fit"].as_f64().unwrap() >= 0.5, "{run}");
@@ -108,7 +109,7 @@ async fn a_goal_takes_the_active_workflow_that_fits_it_or_is_refused_with_the_ne
 
 #[tokio::test]
 async fn where_none_fits_a_model_writes_one_that_is_checked_and_approved_before_it_runs() {
-    let (fleet, desk) = thinking(&[("notes", NOTES), ("write", writing())], &[]).await;
+    let (fleet, desk) = thinking(&[("notes", &notes()), ("write", writing())], answers(), &[]).await;
     let run =
         begun(&desk, json!({ "goal": "Plan meals of the canteen", "inputs": { "wish": "warm" } })).await;
     let run_id = run["run_id"].as_str().unwrap();
@@ -143,7 +144,7 @@ async fn where_none_fits_a_model_writes_one_that_is_checked_and_approved_before_
 #[tokio::test]
 async fn policy_may_let_what_a_model_wrote_run_without_a_person() {
     let settings = [r#"planner.values={"write_workflow":{"ask":false}}"#];
-    let (fleet, desk) = thinking(&[("write", writing())], &settings).await;
+    let (fleet, desk) = thinking(&[("write", writing())], answers(), &settings).await;
     begun(&desk, json!({ "goal": "Plan meals of the canteen", "inputs": { "wish": "warm" } })).await;
     let runs = fleet.settled(2).await;
     assert!(runs.iter().all(|run| run.state == "done"), "{runs:?}");

@@ -86,6 +86,40 @@ async fn a_used_up_day_parks_runs_and_a_person_tops_it_up_goes_on_cheaper_or_sto
     fleet.assert_consistent().await;
 }
 
+#[tokio::test]
+async fn publishing_stops_where_the_day_has_cost_more_than_its_corridor_allows() {
+    const DOCUMENT: &str = "
+name: dear
+version: 1
+steps:
+  - { id: write, worker: agent, role: writer, on_success: last }
+  - { id: last, worker: judge, gates: { before: [purse] }, on_success: { end: done } }
+";
+    const GATES: &str = "gates: { purse: { budget_corridor: { cost_per_day: { max: 0.15 } } } }";
+    let chat = ChatStandIn::saying(r#"{"text": "dear"}"#).await;
+    let providers = json!({ "dear": {
+        "openai": { "base_url": format!("{}/v1", chat.url()), "model": "dear" },
+        "price": { "input": 1000, "output": 1000 },
+    } });
+    let set = [format!("agent.providers={providers}"), "agent.provider=dear".to_owned()];
+    let set: Vec<&str> = set.iter().map(String::as_str).collect();
+    let (fleet, desk) = gated(DOCUMENT, GATES, &["agent", "judge"], &set).await;
+    // Each call is 120 tokens at a thousandth.
+    let first = send(&desk, 1, "").await;
+    ends(&fleet, first, "done").await;
+    let second = send(&desk, 2, "").await;
+    let stopped = asked(&fleet, second, "budget_corridor").await;
+    assert_eq!(stopped.rule.as_deref(), Some("gate:purse"));
+    let (status, refused) = resolve(&desk, &stopped, json!({ "decision": "approve" })).await;
+    assert_eq!(status, reqwest::StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
+    let sql = |text: &str| fleet.servers.postgres.as_ref().unwrap().sql("tidemill", text).unwrap();
+    sql("UPDATE spending SET subject = '2026-01-01' WHERE scope = 'day'");
+    let (status, answer) = resolve(&desk, &stopped, json!({ "decision": "approve" })).await;
+    assert!(status.is_success(), "another day: {answer}");
+    ends(&fleet, second, "done").await;
+    fleet.assert_consistent().await;
+}
+
 /// Around each commit that settles what a try spent and reserves for the next one.
 #[tokio::test]
 async fn whoever_dies_around_a_commit_that_reserves_leaves_spending_and_runs_that_agree() {

@@ -54,6 +54,8 @@ async fn every_link_of_every_chain_is_told_and_fits_the_documentation() {
     for (_, event) in &seen {
         assert_documented(event);
         assert_eq!(event["source"], "/tidemill/default", "nothing of another tenant");
+        assert_eq!(event["data"]["manifest_id"], event["data"]["run"]);
+        assert!(event["data"]["request_id"].as_str().unwrap().starts_with("event-"), "{event}");
         told.insert(event["id"].as_str().unwrap().to_owned());
     }
     let runs = fleet.settled(4).await;

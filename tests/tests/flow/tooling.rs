@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use model::RunId;
 use serde_json::{Value, json};
 use testkit::eventually;
 use wiremock::matchers::method;
@@ -9,6 +10,7 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use crate::door::{ALL, Desk};
 use crate::fleet::Fleet;
+use crate::gates::{ends, send};
 
 const ERRANDS: &str = "
 name: errands
@@ -85,17 +87,20 @@ async fn fleet(server: &MockServer, decisions: &[Value], environment: &[(&str, &
     fleet.start_with("agent", &agent, environment).await;
     fleet.start_with("gateway", &[&weather, &crm], &[]).await;
     let desk = Desk::of(&fleet, "default", &ALL).await;
+    (fleet, desk)
+}
+
+async fn begin(desk: &Desk) -> RunId {
     let (status, begun) = desk.post("/v1/runs", json!({ "workflow": "errands", "inputs": {} })).await;
     assert!(status.is_success(), "{begun}");
-    (fleet, desk)
+    serde_json::from_value(begun["run_id"].clone()).unwrap()
 }
 
 fn uses(tool: &str, arguments: Value) -> Value {
     json!({ "call": "call_tool", "tool": tool, "arguments": arguments })
 }
 
-async fn outputs(fleet: &Fleet) -> Vec<Value> {
-    let run = fleet.runs().await[0].run_id;
+async fn outputs(fleet: &Fleet, run: RunId) -> Vec<Value> {
     let detail = serde_json::to_value(fleet.record.run_detail(run).await.unwrap().unwrap()).unwrap();
     let artifacts = detail["artifacts"].as_array().unwrap();
     artifacts.iter().filter(|one| one["name"] == "run").map(|one| one["body"].clone()).collect()
@@ -121,12 +126,13 @@ async fn tools_are_checked_and_logged_and_what_acts_outside_waits_for_leave_and_
         json!({ "call": "stop", "reason": "all done" }),
     ];
     let (mut fleet, desk) = fleet(&server, &decisions, &[]).await;
+    let run = begin(&desk).await;
     eventually("it asks for leave", async || {
         fleet.runs().await.iter().any(|run| run.state == "waiting" && run.reason.starts_with("tool_call"))
     })
     .await;
     assert_eq!(calls.lock().unwrap().len(), 1, "only what is declared harmless was called");
-    let made = outputs(&fleet).await;
+    let made = outputs(&fleet, run).await;
     assert!(made.len() > 7, "{made:?}");
     assert!(made[1]["refused"].as_str().unwrap_or_default().contains("/city"), "{made:?}");
     assert_eq!(
@@ -159,6 +165,7 @@ async fn tools_are_checked_and_logged_and_what_acts_outside_waits_for_leave_and_
 async fn a_tool_call_that_is_refused_leave_is_never_made() {
     let (server, calls) = crm().await;
     let (fleet, desk) = fleet(&server, &[uses("crm.send", json!({ "who": "Ada" }))], &[]).await;
+    begin(&desk).await;
     eventually("it asks for leave", async || fleet.runs().await.iter().any(|run| run.state == "waiting"))
         .await;
     let (_, open) = desk.get("/v1/escalations").await;
@@ -175,6 +182,7 @@ async fn a_call_that_nobody_saw_end_is_not_made_again() {
     let (server, calls) = crm().await;
     let decisions = [uses("crm.send", json!({ "who": "Ada" })), json!({ "call": "stop", "reason": "done" })];
     let (mut fleet, desk) = fleet(&server, &decisions, &[("TIDEMILL_FAILPOINT", "performed")]).await;
+    begin(&desk).await;
     eventually("it asks for leave", async || fleet.runs().await.iter().any(|run| run.state == "waiting"))
         .await;
     decide(&desk, "approve").await;
@@ -197,4 +205,26 @@ async fn a_call_that_nobody_saw_end_is_not_made_again() {
     assert!(status.is_success(), "{answer}");
     eventually("the run is done", async || fleet.runs().await[0].state == "done").await;
     assert_eq!(calls.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn recall_finds_what_was_embedded_of_the_run_s_own_tenant_and_nothing_of_others() {
+    let (server, _) = crm().await;
+    let decisions =
+        [uses("recall", json!({ "text": "a new library" })), json!({ "call": "stop", "reason": "found" })];
+    let (mut fleet, desk) = fleet(&server, &decisions, &[]).await;
+    for worker in ["etl", "embedding"] {
+        fleet.start(worker).await;
+    }
+    let embedded = send(&desk, 1, "").await;
+    let stranger = Desk::of(&fleet, "other", &ALL).await;
+    send(&stranger, 1, "It is not for the neighbours.").await;
+    eventually("both are embedded", async || fleet.runs().await.iter().all(|run| run.step == "judge")).await;
+    let run = begin(&desk).await;
+    ends(&fleet, run, "done").await;
+    let made = outputs(&fleet, run).await;
+    let found = made[1]["result"].as_array().unwrap();
+    assert_eq!(found.len(), 1, "{made:?}");
+    assert_eq!(found[0]["run_id"], json!(embedded), "{made:?}");
+    assert!(found[0].to_string().contains("library"), "{made:?}");
 }

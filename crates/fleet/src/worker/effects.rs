@@ -247,8 +247,10 @@ async fn settle<H: Handler>(
     let usage = work.spent(report.usage);
     let item = Item { usage, ..Item::of(work.run.clone()) };
     let route = |run: &LoadedRun, facts: &Facts| {
-        let route = routed(engine, &work, run, facts, &report, &signal, output(effect, &row, &result));
-        Routed { advance: Advance { at, usage, ..route.advance }, ..route }
+        let output = Some(output(effect, &row, &result).to_string());
+        let advance =
+            Advance { at, output, usage, ..Advance::by(engine.process.actor.clone(), what(effect, &signal)) };
+        routed(engine, &work, run, facts, &report, &signal, advance)
     };
     let won_by = persist(engine, || {
         Box::pin(engine.process.record.settle_effect(&row, state, reference, reason, &item, &route))
@@ -308,6 +310,17 @@ fn output(effect: &Effect, row: &Publication, result: &EffectResult) -> serde_js
     })
 }
 
+/// What happened, for the provenance. A call that was made published nothing.
+fn what(effect: &Effect, signal: &Signal<'_>) -> &'static str {
+    match signal {
+        Signal::EffectConfirmed { .. } | Signal::EffectAnswered { .. } => {
+            if model::takes_posts(&effect.outlet) { "published" } else { "done" }
+        }
+        Signal::EffectUnknown { .. } => "unknown",
+        _ => "refused",
+    }
+}
+
 fn routed<H: Handler>(
     engine: &Engine<H>,
     work: &Work,
@@ -315,20 +328,11 @@ fn routed<H: Handler>(
     facts: &Facts,
     report: &Report,
     signal: &Signal<'_>,
-    output: serde_json::Value,
+    advance: Advance,
 ) -> Routed {
     let transition = route::advance(&work.workflow, run, signal, facts);
     let died = transition.death.is_some();
-    let calls_a_tool = work.workflow.step(&run.step).is_some_and(|step| step.orchestrate.is_some());
-    let what = match signal {
-        // A tool that was called published nothing.
-        Signal::EffectConfirmed { .. } | Signal::EffectAnswered { .. } if calls_a_tool => "done",
-        Signal::EffectConfirmed { .. } | Signal::EffectAnswered { .. } => "published",
-        Signal::EffectUnknown { .. } => "unknown",
-        _ => "refused",
-    };
     let advance = Advance {
-        output: Some(output.to_string()),
         model: report.model.clone(),
         prompt: report.prompt.clone(),
         prompt_sha256: report.prompt_sha256,
@@ -336,7 +340,7 @@ fn routed<H: Handler>(
         input_sha256: work.input_sha256.or_else(|| Some(route::input_digest(run))),
         original: if died { record::encode_entry(&work.entry.fields) } else { Vec::new() },
         origin: died.then(|| (engine.lanes[work.entry.lane].key().to_owned(), work.entry.id.to_string())),
-        ..Advance::by(engine.process.actor.clone(), what)
+        ..advance
     };
     Routed { delay: route::delay(&transition), transition, advance }
 }

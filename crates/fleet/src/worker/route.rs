@@ -113,7 +113,7 @@ fn what(signal: &Signal<'_>, transition: &Transition) -> &'static str {
         return "escalated";
     }
     match signal {
-        Signal::Failed { .. } | Signal::Postponed { .. } => "retried",
+        Signal::Failed { .. } | Signal::Postponed { .. } => record::RETRIED,
         Signal::Begin => "begun",
         Signal::Reject { .. } => "rejected",
         Signal::DryRun { .. } => "dry_run",

@@ -3,6 +3,7 @@
 
 mod gates;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use fleet::Process;
@@ -164,6 +165,16 @@ struct Event<'a> {
     json: String,
 }
 
+/// A link's body, with the run's manifest and request. Links of runs without a manifest say neither, so that their commits stay
+/// as short as they are.
+fn identified(link: &LoggedLink, says_so: bool) -> Cow<'_, str> {
+    let open = link.body.strip_suffix('}').filter(|_| !says_so);
+    open.map_or(Cow::Borrowed(&link.body), |open| {
+        let (run, request_id) = (link.run, Value::from(link.request_id.as_str()));
+        Cow::Owned(format!(r#"{open},"manifest_id":"{run}","request_id":{request_id}}}"#))
+    })
+}
+
 impl<'a> Event<'a> {
     /// What a link tells: the transition, what became of a patch of the blackboard, what each gate decided, and that what the
     /// run made is out.
@@ -172,7 +183,8 @@ impl<'a> Event<'a> {
             // A hand was at it: the audit says so.
             return vec![Self::draw_up(link, "io.tidemill.run.unknown".to_owned(), "", "null", "null")];
         };
-        let event = |kind: String, part: &str| Self::draw_up(link, kind, part, told.at.get(), &link.body);
+        let data = identified(link, told.manifest_id.is_some());
+        let event = |kind: String, part: &str| Self::draw_up(link, kind, part, told.at.get(), &data);
         let mut events = vec![event(format!("io.tidemill.run.{}", told.what), "")];
         let patch = match (told.patch_applied, told.patch_refused) {
             (Some(_), _) => Some(PATCH_APPLIED),
@@ -180,7 +192,7 @@ impl<'a> Event<'a> {
             (None, None) => None,
         };
         events.extend(patch.map(|kind| event(kind.to_owned(), "/patch")));
-        let decided = gates::decided(told.gates, &link.body);
+        let decided = gates::decided(told.gates, &data);
         events.extend(
             decided.into_iter().map(|(part, data)| {
                 Self::draw_up(link, GATE_DECIDED.to_owned(), &part, told.at.get(), &data)

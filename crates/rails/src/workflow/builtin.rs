@@ -123,6 +123,7 @@ mod tests {
         gates: Some(&[]),
         tools: Some(&[]),
         harmless_tools: &[],
+        outlets: &[],
     };
 
     #[test]

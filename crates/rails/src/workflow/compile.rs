@@ -32,6 +32,9 @@ pub(super) const RESERVED: [&str; 8] = [
 /// The worker type of language models and tools.
 pub(crate) const AGENT: &str = "agent";
 
+/// The worker type of outlets.
+pub(super) const PUBLISHER: &str = "publisher";
+
 /// The role of their steps that name none.
 pub(super) const GENERIC: &str = "generic";
 

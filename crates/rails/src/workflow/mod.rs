@@ -50,6 +50,8 @@ pub struct Catalog<'a> {
     pub tools: Option<&'a [&'a str]>,
     /// Those of the tools that are declared to have no side effect, with a reason.
     pub harmless_tools: &'a [&'a str],
+    /// The outlets that bound the stages of what is meant for them.
+    pub outlets: &'a [KnownOutlet<'a>],
 }
 
 /// The built-in tool that searches what was embedded, of the run's tenant.
@@ -66,6 +68,17 @@ impl Catalog<'_> {
     pub(crate) fn is_harmless(&self, tool: &str) -> bool {
         tool == RECALL || self.harmless_tools.contains(&tool)
     }
+}
+
+/// An outlet, as far as it bounds the lifecycle of content.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownOutlet<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Whether it is that of steps that name none.
+    pub usual: bool,
+    /// How long content may stay at each stage that is meant for it.
+    pub ttl: LifecycleTtl,
 }
 
 /// A gate policy, as far as a document's checks need it.
@@ -307,6 +320,7 @@ impl Workflow {
         let Some(mut document) = document else { return Err(Faults(faults)) };
         faults.extend(document.freeze(overrides));
         document.settle_effects(catalog);
+        document.bound_stages(catalog);
         faults.extend(check::check(&document, &places, catalog));
         if faults.is_empty() { compile::compile(document) } else { Err(Faults(faults)) }
     }

@@ -9,6 +9,7 @@ const CATALOG: Catalog<'_> = Catalog {
     gates: None,
     tools: None,
     harmless_tools: &[],
+    outlets: &[],
 };
 
 fn faults(yaml: &str) -> String {
@@ -463,4 +464,35 @@ fn every_fault_says_where_it_stands_and_faults_of_the_text_are_all_listed() {
         "name: t\nversion: one\nsteps:\n  - id: a\n    worker: etl\n    max_visits: many\n    on_success: { end: done }\n",
     );
     assert!(typed.contains("2:10 version") && typed.contains("6:17 a"), "{typed}");
+}
+
+#[test]
+fn content_stays_nowhere_longer_than_its_document_and_every_outlet_that_it_is_meant_for_allow() {
+    let steps = "
+  - { id: a, worker: judge, approve: by_rule, on_success: b }
+  - { id: b, worker: publisher, side_effect: true, with: { outlet: desk }, on_success: c }
+  - { id: c, worker: publisher, side_effect: true, on_success: { end: published } }
+";
+    let yaml = format!("ttl: {{ draft: 1h, qa: 1m }}\n{}", document(steps));
+    let seconds = |draft: u64, qa: u64, approved: u64| LifecycleTtl {
+        draft: Some(Duration::from_secs(draft)),
+        qa: Some(Duration::from_secs(qa)),
+        approved: Some(Duration::from_secs(approved)),
+    };
+    let ttl = |outlets: &[KnownOutlet<'_>]| {
+        let catalog = Catalog { outlets, ..CATALOG };
+        *Workflow::register(&yaml, &BTreeMap::new(), &catalog).unwrap().ttl()
+    };
+    let desk = KnownOutlet { name: "desk", usual: false, ttl: seconds(90, 90, 90) };
+    let other = KnownOutlet { name: "other", usual: false, ttl: seconds(1, 1, 1) };
+    assert_eq!(ttl(&[other]), LifecycleTtl { approved: None, ..seconds(3600, 60, 0) });
+    assert_eq!(ttl(&[desk, other]), seconds(90, 60, 90));
+    let usual = KnownOutlet { usual: true, ttl: LifecycleTtl { draft: None, ..seconds(0, 70, 7) }, ..other };
+    assert_eq!(ttl(&[desk, usual]), seconds(90, 60, 7));
+    let none = KnownOutlet { ttl: LifecycleTtl::default(), ..desk };
+    let version = |outlets: &[KnownOutlet<'_>]| {
+        let catalog = Catalog { outlets, ..CATALOG };
+        Workflow::register(&yaml, &BTreeMap::new(), &catalog).unwrap().version().to_owned()
+    };
+    assert_eq!(version(&[none]), version(&[]), "where nothing is bounded the version stays");
 }

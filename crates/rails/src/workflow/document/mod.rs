@@ -7,12 +7,14 @@ mod step;
 mod target;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::compile::{AGENT, GENERIC};
-use super::{Catalog, Fault, Faults};
+use super::compile::{AGENT, GENERIC, PUBLISHER};
+use super::{Catalog, Fault, Faults, KnownOutlet, LifecycleTtl};
+use crate::retries;
 
 pub(crate) use places::{Places, escaped};
 pub(crate) use read::{Read, of_text};
@@ -100,7 +102,7 @@ pub(crate) struct BudgetDocument {
 }
 
 /// How long content may stay at each stage of its lifecycle.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LifecycleTtlDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -153,6 +155,37 @@ impl Document {
             let acts = roles.any(|role| catalog.acting_roles.contains(&role));
             step.side_effect |= acts;
         }
+    }
+}
+
+impl Document {
+    /// Content stays at no stage for longer than any outlet allows that it may be meant for.
+    pub(crate) fn bound_stages(&mut self, catalog: &Catalog<'_>) {
+        let publishing = self.steps.iter().filter(|step| step.worker == PUBLISHER);
+        let bounds: Vec<LifecycleTtl> = publishing
+            .filter_map(|step| {
+                let named = step.with.get("outlet").and_then(Value::as_str);
+                let meant =
+                    |outlet: &&KnownOutlet<'_>| named.map_or(outlet.usual, |name| outlet.name == name);
+                catalog.outlets.iter().find(meant).map(|outlet| outlet.ttl)
+            })
+            .filter(|ttl| *ttl != LifecycleTtl::default())
+            .collect();
+        for bound in bounds {
+            let own = self.ttl.get_or_insert_default();
+            tighten(&mut own.draft, bound.draft);
+            tighten(&mut own.qa, bound.qa);
+            tighten(&mut own.approved, bound.approved);
+        }
+    }
+}
+
+/// The shorter of the two holds. What is no duration is left as it is: the checks tell of it.
+fn tighten(own: &mut Option<String>, bound: Option<Duration>) {
+    let Some(bound) = bound else { return };
+    let is_longer = |own: &str| retries::duration(own).is_some_and(|own| own > bound);
+    if own.as_deref().is_none_or(is_longer) {
+        *own = Some(format!("{}ms", bound.as_millis()));
     }
 }
 
