@@ -37,5 +37,6 @@ mod tls;
 mod told;
 mod tooling;
 mod triggers;
+mod walks;
 mod wise;
 mod workers;
