@@ -5,7 +5,7 @@ use axum::Json;
 use axum::body::Body as Incoming;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use calls::callback;
+use calls::callback::{self, Telling};
 use model::{RunId, RunState, sha256};
 use rails::{Facts, Signal, Workflow};
 use record::{Advance, Completed, Item, LoadedRun, Routed, WorkOrder};
@@ -94,7 +94,7 @@ pub(crate) async fn complete(
     body: Incoming,
 ) -> Result<Json<Told>, Problem> {
     let bytes = whole(body, LONGEST).await?;
-    let order = signed(&app, &token, &headers, &bytes).await?;
+    let order = signed(&app, &token, Telling::End, &headers, &bytes).await?;
     let given: Completion = serde_json::from_slice(&bytes)
         .map_err(|e| Problem::bad_request(format!("the body is not what is expected here: {e}")))?;
     given.check()?;
@@ -142,7 +142,7 @@ pub(crate) async fn heartbeat(
     body: Incoming,
 ) -> Result<Json<Told>, Problem> {
     let bytes = whole(body, LONGEST).await?;
-    let order = signed(&app, &token, &headers, &bytes).await?;
+    let order = signed(&app, &token, Telling::SignOfLife, &headers, &bytes).await?;
     standing(&app, &order).await?;
     if !app.process.record.hear_of_work(order.token).await? {
         return Err(late());
@@ -157,10 +157,17 @@ fn late() -> Problem {
 }
 
 /// The order of a token whose worker signed the request.
-async fn signed(app: &App, token: &str, headers: &HeaderMap, body: &[u8]) -> Result<WorkOrder, Problem> {
+async fn signed(
+    app: &App,
+    token: &str,
+    telling: Telling,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<WorkOrder, Problem> {
     let found = app.process.record.work_order(sha256(&[token.as_bytes()])).await?;
     let order = found.ok_or_else(|| Problem::not_found("there is no such task"))?;
-    callback::verify(&order.signing_key, headers, body).map_err(|why| Problem::unsigned(&why))?;
+    callback::verify(&order.signing_key, token, telling, headers, body)
+        .map_err(|why| Problem::unsigned(&why))?;
     Ok(order)
 }
 

@@ -72,7 +72,11 @@ async fn try_call_back(
     body: &Value,
 ) -> reqwest::Result<reqwest::Response> {
     let derived = Webhook::new(SECRET).unwrap().sign("callback", 0, key_of.as_bytes()).unwrap();
-    let signer = Webhook::new(derived.trim_start_matches("v1,")).unwrap();
+    let mut signer = Webhook::new(derived.trim_start_matches("v1,")).unwrap();
+    if path == "/heartbeat" {
+        let derived = signer.sign("heartbeat", 0, key_of.as_bytes()).unwrap();
+        signer = Webhook::new(derived.trim_start_matches("v1,")).unwrap();
+    }
     let (body, at) = (body.to_string(), chrono::Utc::now().timestamp());
     let signature = signer.sign("msg_1", at, body.as_bytes()).unwrap();
     reqwest::Client::new()
