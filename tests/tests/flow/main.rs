@@ -17,6 +17,7 @@ mod fleet;
 mod gates;
 mod gateway_limits;
 mod goals;
+mod guardrails;
 mod letters;
 mod logs;
 mod misbehaviour;
