@@ -69,8 +69,10 @@ def signed(key, body):
 
 
 def call_back(callback, address, body):
-    """Tells the gateway; the status that it answers with. The key is made for this one task."""
+    """Tells the gateway; the status that it answers with. The key is made for this one task, and this one address."""
     key = hmac.new(SECRET, f"callback.0.{callback['token']}".encode(), hashlib.sha256).digest()
+    if address == "heartbeat":
+        key = hmac.new(key, f"heartbeat.0.{callback['token']}".encode(), hashlib.sha256).digest()
     body = json.dumps(body).encode()
     request = urllib.request.Request(callback[address], body, signed(key, body))
     try:

@@ -66,20 +66,22 @@ impl Assignment<'_> {
     /// What the budget leaves to one call: tokens of the answer, and time. Fails closed.
     fn allowance(&self, needed: u64, spent: Usage) -> Result<(u32, Duration), Failure> {
         let budget = self.task.budget;
-        let used_up = |what: &str| {
-            Failure::permanent(format!("the step's budget of {what} is used up")).having_spent(spent)
+        let used_up = |what: &str, wanted: Usage| {
+            let reason = format!("what the budget of {what} leaves does not suffice for the step");
+            Failure::over_budget(wanted, reason).having_spent(spent)
         };
         let left = budget.tokens.map_or(u64::MAX, |tokens| tokens.saturating_sub(spent.tokens() + needed));
         let tokens = u32::try_from(left).unwrap_or(u32::MAX).min(self.role.max_tokens);
         if tokens == 0 {
-            return Err(used_up("tokens"));
+            let wanted = Usage { tokens_in: needed, tokens_out: 1, ..Usage::default() };
+            return Err(used_up("tokens", wanted));
         }
         if budget.cost_micros.is_some_and(|cost| spent.cost_micros > 0 && spent.cost_micros >= cost) {
-            return Err(used_up("money"));
+            return Err(used_up("money", Usage { cost_micros: 1, ..Usage::default() }));
         }
         let gone = Duration::from_millis(spent.millis);
         if budget.time.is_some_and(|time| time <= gone) {
-            return Err(used_up("time"));
+            return Err(used_up("time", Usage { millis: 1, ..Usage::default() }));
         }
         let deadline = self.job.deadline.saturating_sub(KEPT.min(self.job.deadline / 4));
         let time = budget.time.map_or(deadline, |time| time.min(deadline)).saturating_sub(gone);

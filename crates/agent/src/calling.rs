@@ -2,10 +2,11 @@
 //! and is claimed in the ledger before it is made.
 
 use fleet::JobContext;
-use model::{Effect, EffectResult, Failure, Outcome, Report, RetryClass, Sha256Digest, TOOL_CALLS, sha256};
+use model::{Effect, EffectResult, Failure, Known, Outcome, Report, Sha256Digest, TOOL_CALLS, sha256};
 use rails::{Charge, RECALL};
 use serde_json::{Value, json};
 
+use crate::effect::failed;
 use crate::handler::Agent;
 use crate::tools::{Call, Toolbox, Used};
 
@@ -26,7 +27,7 @@ impl Agent {
             return Outcome::Done(told(
                 tool,
                 arguments,
-                Used::Failed("this process has no tools".to_owned()),
+                Used::Failed(Failure::permanent("this process has no tools")),
             ));
         };
         match self.used(toolbox, job, tool, arguments, turn).await {
@@ -55,6 +56,13 @@ impl Agent {
             return Ok(Outcome::Done(told(tool, arguments, Used::Refused(why))));
         }
         if known.side_effect {
+            let asked =
+                rails::shown(tool, arguments).is_ok_and(|call| Some(call.sha256) == job.content_sha256);
+            if !asked {
+                return Err(Failure::permanent(format!(
+                    "the tool `{tool}` acts outside, and did not when the workflow was registered: register it again"
+                )));
+            }
             let effect = Effect {
                 outlet: format!("{TOOL_CALLS}{tool}"),
                 name: name_of(turn, arguments),
@@ -96,17 +104,28 @@ impl Agent {
             Err(failure) => return EffectResult::NotSent(failure),
         };
         let call = Call { key: key.to_hex(), step: &job.step, turn: *turn, timeout: effect.timeout };
-        match toolbox.call(&known, arguments, &call).await {
+        let failure = match toolbox.call(&known, arguments, &call).await {
             Ok(Used::Answered(answer)) => {
-                EffectResult::Confirmed { reference: answer.to_string().chars().take(REFERENCE).collect() }
+                self.unheard().remove(&call.key);
+                let reference = answer.to_string().chars().take(REFERENCE).collect();
+                return EffectResult::Confirmed { reference };
             }
-            Ok(Used::Refused(reason)) => EffectResult::NotSent(Failure::permanent(reason)),
-            Ok(Used::Failed(reason)) => EffectResult::Rejected { reason },
-            Err(failure) if failure.class == RetryClass::Transient => {
-                EffectResult::Unsettled { reason: failure.reason }
-            }
-            Err(failure) => EffectResult::NotSent(failure),
-        }
+            Ok(Used::Refused(reason)) => return EffectResult::NotSent(Failure::permanent(reason)),
+            Ok(Used::Failed(failure)) | Err(failure) => failure,
+        };
+        let under_way = known.has_under_way(&call.key);
+        let result = failed(failure, under_way);
+        if under_way { result } else { self.bounded(&call.key, result) }
+    }
+
+    /// What is known of a tool's call that nobody saw end; `None` where the outlet is no tool.
+    pub(crate) async fn known_call(&self, outlet: &str) -> Option<Result<Known, Failure>> {
+        let toolbox = self.tools.as_ref()?;
+        Some(match toolbox.find(outlet.strip_prefix(OUTLETS)?).await {
+            Ok(Some(known)) if known.repeats() => Ok(Known::Repeatable),
+            Ok(_) => Ok(Known::CannotTell),
+            Err(failure) => Err(failure),
+        })
     }
 }
 
@@ -122,7 +141,7 @@ fn told(tool: &str, arguments: &Value, used: Used) -> Report {
     let (name, value) = match used {
         Used::Answered(value) => ("result", value),
         Used::Refused(why) => ("refused", Value::String(why)),
-        Used::Failed(why) => ("failed", Value::String(why)),
+        Used::Failed(failure) => ("failed", Value::String(failure.reason)),
     };
     output[name] = value;
     Report { output, model: Some(model(tool)), ..Report::default() }

@@ -96,13 +96,13 @@ impl Agent {
         }
     }
 
-    fn unheard(&self) -> MutexGuard<'_, BTreeMap<String, u32>> {
+    pub(crate) fn unheard(&self) -> MutexGuard<'_, BTreeMap<String, u32>> {
         self.unheard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls of one key whose end nobody hears are few; then a person is asked. After one such call nothing can be said to be
     /// not sent.
-    fn bounded(&self, key: &str, result: EffectResult) -> EffectResult {
+    pub(crate) fn bounded(&self, key: &str, result: EffectResult) -> EffectResult {
         let mut unheard = self.unheard();
         let before = unheard.get(key).copied().unwrap_or_default();
         match result {
@@ -151,17 +151,23 @@ impl Agent {
     }
 }
 
-/// What a failed call means for the ledger.
-fn failed(failure: Failure, under_way: bool) -> EffectResult {
+/// What a failed call means for the ledger. Of one that is under way it cannot be said that it did nothing.
+pub(crate) fn failed(failure: Failure, under_way: bool) -> EffectResult {
     let reason = failure.reason.clone();
     match failure.class {
-        // It did not finish in all the time that it had, which does not mean that it did nothing.
-        RetryClass::Permanent if under_way => EffectResult::Unknown { reason },
-        RetryClass::Permanent => EffectResult::Rejected { reason },
-        RetryClass::Later(_) if under_way => EffectResult::Unsettled { reason },
-        RetryClass::Transient => EffectResult::Unsettled { reason },
-        RetryClass::RetryAfter(_) | RetryClass::Unavailable | RetryClass::Outage | RetryClass::Later(_) => {
-            EffectResult::NotSent(failure)
+        RetryClass::Permanent if !under_way => EffectResult::Rejected { reason },
+        RetryClass::Permanent | RetryClass::Unreadable => EffectResult::Unknown { reason },
+        RetryClass::Transient | RetryClass::UnderWay(_) => EffectResult::Unsettled { reason },
+        RetryClass::RetryAfter(_)
+        | RetryClass::Unavailable
+        | RetryClass::Outage
+        | RetryClass::Later(_)
+        | RetryClass::OverBudget(_) => {
+            if under_way {
+                EffectResult::Unsettled { reason }
+            } else {
+                EffectResult::NotSent(failure)
+            }
         }
     }
 }
@@ -177,7 +183,10 @@ mod tests {
             (Failure::permanent("no"), false, "Rejected"),
             (Failure::permanent("too long"), true, "Unknown"),
             (Failure::transient("silent"), false, "Unsettled"),
-            (Failure::later(pause, "202"), true, "Unsettled"),
+            (Failure::under_way(pause, "202"), true, "Unsettled"),
+            (Failure::later(pause, "breaker"), true, "Unsettled"),
+            (Failure::unavailable("refused"), true, "Unsettled"),
+            (Failure::unreadable("too long"), false, "Unknown"),
             (Failure::later(pause, "breaker"), false, "NotSent"),
             (Failure::unavailable("refused"), false, "NotSent"),
             (Failure::retry_after(pause, "busy"), false, "NotSent"),

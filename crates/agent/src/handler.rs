@@ -267,7 +267,10 @@ impl Handler for Agent {
     }
 
     async fn ask(&self, effect: &Effect, _key: Sha256Digest) -> Result<Known, Failure> {
-        Ok(self.known(effect))
+        match self.known_call(&effect.outlet).await {
+            Some(known) => known,
+            None => Ok(self.known(effect)),
+        }
     }
 
     fn outlets(&self) -> Vec<(String, Duration)> {

@@ -70,7 +70,7 @@ impl Agent {
         match order.heard {
             Some(heard) if heard < *silence => {
                 let rest = (*silence - heard).min(*patience - order.since);
-                Err(Unanswered::waiting(Failure::later(rest, "the worker has it under way")))
+                Err(Unanswered::waiting(Failure::under_way(rest, "the worker has it under way")))
             }
             _ => Ok(None),
         }

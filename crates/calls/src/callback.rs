@@ -33,12 +33,31 @@ impl Callback {
     }
 }
 
-/// Whether a request was signed with this key, of base64, within the last minutes.
+/// What a worker tells by a callback. Each is signed with a key of its own, so that none can be sent again as the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// How its task ended; signed with the [`Callback::key`].
+    End,
+    /// That it is still at it; signed with a key that is derived from that one.
+    SignOfLife,
+}
+
+/// Whether a request to the address of this token was signed with the key for what it tells, within the last minutes.
 ///
 /// # Errors
 /// What is wrong, in words.
-pub fn verify(key: &str, headers: &HeaderMap, body: &[u8]) -> Result<(), String> {
-    let signer = Signer::new(key).map_err(|e| e.to_string())?;
+pub fn verify(
+    key: &str,
+    token: &str,
+    telling: Telling,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<(), String> {
+    let mut signer = Signer::new(key).map_err(|e| e.to_string())?;
+    if telling == Telling::SignOfLife {
+        let derived = signer.sign("heartbeat", 0, token.as_bytes()).map_err(|e| e.to_string())?;
+        signer = Signer::new(derived.trim_start_matches("v1,")).map_err(|e| e.to_string())?;
+    }
     signer.verify(body, headers).map_err(|e| e.to_string())
 }
 
@@ -60,22 +79,40 @@ mod tests {
         assert!(Callback::of(&Secret::from("not base64!"), "task-1").is_err());
     }
 
+    fn headers(key: &str, at: i64) -> HeaderMap {
+        let signature = Signer::new(key).unwrap().sign("m", at, b"{}").unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("webhook-id", "m".parse().unwrap());
+        headers.insert("webhook-timestamp", at.to_string().parse().unwrap());
+        headers.insert("webhook-signature", signature.parse().unwrap());
+        headers
+    }
+
     #[test]
     fn only_what_was_signed_with_its_key_and_lately_is_taken() {
-        let callback = Callback::of(&Secret::from(SECRET), "task-1").unwrap();
-        let headers = |key: &str, at: i64| {
-            let signature = Signer::new(key).unwrap().sign("m", at, b"{}").unwrap();
-            let mut headers = HeaderMap::new();
-            headers.insert("webhook-id", "m".parse().unwrap());
-            headers.insert("webhook-timestamp", at.to_string().parse().unwrap());
-            headers.insert("webhook-signature", signature.parse().unwrap());
-            headers
-        };
+        let Callback { token, key } = Callback::of(&Secret::from(SECRET), "task-1").unwrap();
+        let verify = |headers: &HeaderMap, body: &[u8]| verify(&key, &token, Telling::End, headers, body);
         let now = chrono::Utc::now().timestamp();
-        assert_eq!(verify(&callback.key, &headers(&callback.key, now), b"{}"), Ok(()));
-        assert!(verify(&callback.key, &headers(&callback.key, now), b"{ }").is_err());
-        assert!(verify(&callback.key, &headers(&callback.key, now - 1000), b"{}").is_err());
-        assert!(verify(&callback.key, &headers(SECRET, now), b"{}").is_err(), "the secret itself is no key");
-        assert!(verify(&callback.key, &HeaderMap::new(), b"{}").is_err());
+        assert_eq!(verify(&headers(&key, now), b"{}"), Ok(()));
+        assert!(verify(&headers(&key, now), b"{ }").is_err());
+        assert!(verify(&headers(&key, now - 1000), b"{}").is_err());
+        assert!(verify(&headers(SECRET, now), b"{}").is_err(), "the secret itself is no key");
+        assert!(verify(&HeaderMap::new(), b"{}").is_err());
+    }
+
+    #[test]
+    fn a_sign_of_life_is_no_end_and_an_end_no_sign_of_life() {
+        let Callback { token, key } = Callback::of(&Secret::from(SECRET), "task-1").unwrap();
+        let derived = Signer::new(&key).unwrap().sign("heartbeat", 0, token.as_bytes()).unwrap();
+        let now = chrono::Utc::now().timestamp();
+        let (end, alive) = (headers(&key, now), headers(derived.trim_start_matches("v1,"), now));
+        for (told, headers, taken) in [
+            (Telling::End, &end, true),
+            (Telling::End, &alive, false),
+            (Telling::SignOfLife, &end, false),
+            (Telling::SignOfLife, &alive, true),
+        ] {
+            assert_eq!(verify(&key, &token, told, headers, b"{}").is_ok(), taken, "{told:?}");
+        }
     }
 }

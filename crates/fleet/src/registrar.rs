@@ -16,6 +16,10 @@ pub const REGISTRAR: &str = "registrar";
 /// The source of runs that are begun so.
 const SOURCE: &str = "goals";
 
+/// What is wrong with a document that calls trusted what its run is given: whoever wrote it has no say in that.
+const TRUSTING: &str =
+    "`untrusted` must name /inputs, or be left out: what its run is given comes from outside";
+
 /// Registers and begins workflows.
 #[derive(Debug)]
 pub struct Registrar {
@@ -42,8 +46,11 @@ impl Registrar {
         let output = match job.with.get("operation").and_then(Value::as_str) {
             Some("check") => told(&checked)?,
             Some("begin") => {
-                let workflow = checked
-                    .map_err(|faults| Failure::permanent(format!("the document is refused: {faults}")))?;
+                let refused = |why: String| Failure::permanent(format!("the document is refused: {why}"));
+                let workflow = checked.map_err(|faults| refused(faults.to_string()))?;
+                if !workflow.distrusts_inputs() {
+                    return Err(refused(TRUSTING.to_owned()));
+                }
                 self.begin(job, task, &workflow).await?
             }
             _ => {
@@ -84,6 +91,9 @@ fn told(checked: &Result<Workflow, rails::Faults>) -> Result<Value, Failure> {
             return Ok(json!({ "faults": faults }));
         }
     };
+    if !workflow.distrusts_inputs() {
+        return Ok(json!({ "faults": [TRUSTING] }));
+    }
     let worst = workflow.worst_case().map_err(|faults| Failure::permanent(faults.to_string()))?;
     let effects: Vec<&str> =
         workflow.steps().filter(|step| step.side_effect).map(|step| step.id.as_str()).collect();

@@ -6,7 +6,7 @@ use axum::body::Body as Incoming;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use bytes::BytesMut;
-use calls::callback;
+use calls::callback::{self, Telling};
 use model::{RunId, RunState, sha256};
 use rails::{Facts, Signal, Workflow};
 use record::{Advance, Completed, Item, LoadedRun, Routed, WorkOrder};
@@ -100,7 +100,7 @@ pub(crate) async fn complete(
     headers: HeaderMap,
     body: Incoming,
 ) -> Result<Json<Told>, Problem> {
-    let (order, bytes) = signed(&app, &token, &headers, body).await?;
+    let (order, bytes) = signed(&app, &token, Telling::End, &headers, body).await?;
     let given: Completion = serde_json::from_slice(&bytes)
         .map_err(|e| Problem::bad_request(format!("the body is not what is expected here: {e}")))?;
     given.check()?;
@@ -147,7 +147,7 @@ pub(crate) async fn heartbeat(
     headers: HeaderMap,
     body: Incoming,
 ) -> Result<Json<Told>, Problem> {
-    let (order, _) = signed(&app, &token, &headers, body).await?;
+    let (order, _) = signed(&app, &token, Telling::SignOfLife, &headers, body).await?;
     standing(&app, &order).await?;
     if !app.process.record.hear_of_work(order.token).await? {
         return Err(late());
@@ -165,13 +165,15 @@ fn late() -> Problem {
 async fn signed(
     app: &App,
     token: &str,
+    telling: Telling,
     headers: &HeaderMap,
     body: Incoming,
 ) -> Result<(WorkOrder, BytesMut), Problem> {
     let body = whole(body, LONGEST).await?;
     let found = app.process.record.work_order(sha256(&[token.as_bytes()])).await?;
     let order = found.ok_or_else(|| Problem::not_found("there is no such task"))?;
-    callback::verify(&order.signing_key, headers, &body).map_err(|why| Problem::unsigned(&why))?;
+    callback::verify(&order.signing_key, token, telling, headers, &body)
+        .map_err(|why| Problem::unsigned(&why))?;
     Ok((order, body))
 }
 

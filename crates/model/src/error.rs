@@ -11,6 +11,8 @@ pub enum RetryClass {
     Transient,
     /// Will fail again however often it is tried.
     Permanent,
+    /// As `Permanent`, but it was done: what came of it cannot be read.
+    Unreadable,
     /// May succeed, but not before this time has passed.
     RetryAfter(Duration),
     /// What this job needs is out, not the job's fault: tried again later, counting no attempt.
@@ -19,6 +21,10 @@ pub enum RetryClass {
     Outage,
     /// It is not the job's turn yet: tried again after this time, counting no attempt.
     Later(Duration),
+    /// Somebody has it under way: looked at again after this time, counting no attempt.
+    UnderWay(Duration),
+    /// What its budget leaves does not suffice, and a person is asked: going on takes this much at least, beside what was spent.
+    OverBudget(Usage),
 }
 
 /// A handler's failure: its class and, in words, what failed with which input.
@@ -44,6 +50,11 @@ impl Failure {
         Self { class: RetryClass::Permanent, reason: reason.into(), usage: Usage::default() }
     }
 
+    /// It was done, and what came of it cannot be read.
+    pub fn unreadable(reason: impl Into<String>) -> Self {
+        Self { class: RetryClass::Unreadable, reason: reason.into(), usage: Usage::default() }
+    }
+
     /// A failure that may pass after `delay`.
     pub fn retry_after(delay: Duration, reason: impl Into<String>) -> Self {
         Self { class: RetryClass::RetryAfter(delay), reason: reason.into(), usage: Usage::default() }
@@ -54,9 +65,19 @@ impl Failure {
         Self { class: RetryClass::Later(delay), reason: reason.into(), usage: Usage::default() }
     }
 
+    /// Nothing failed: somebody has the job under way, and is asked for it again after `delay`.
+    pub fn under_way(delay: Duration, reason: impl Into<String>) -> Self {
+        Self { class: RetryClass::UnderWay(delay), reason: reason.into(), usage: Usage::default() }
+    }
+
     /// The outage of something this job needs.
     pub fn unavailable(reason: impl Into<String>) -> Self {
         Self { class: RetryClass::Unavailable, reason: reason.into(), usage: Usage::default() }
+    }
+
+    /// A budget does not suffice: going on takes `wanted` at least.
+    pub fn over_budget(wanted: Usage, reason: impl Into<String>) -> Self {
+        Self { class: RetryClass::OverBudget(wanted), reason: reason.into(), usage: Usage::default() }
     }
 
     /// The same failure, after this was spent.

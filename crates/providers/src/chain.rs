@@ -54,7 +54,8 @@ impl Chain {
                     spent = spent + failure.usage;
                     // Another would be asked the same; one that acts, and may have begun, must not get a rival.
                     let begun = link.has_under_way(&ask.key) || failure.class == RetryClass::Transient;
-                    let stop = failure.class == RetryClass::Permanent || (link.acts_outside() && begun);
+                    let for_good = matches!(failure.class, RetryClass::Permanent | RetryClass::Unreadable);
+                    let stop = for_good || (link.acts_outside() && begun);
                     failures.push((link.name(), failure));
                     if stop {
                         break;
@@ -73,8 +74,8 @@ fn together(failures: &[(&str, Failure)]) -> Failure {
     let reason = reason.collect::<Vec<_>>().join("; ");
     let last = failures.last().map(|(_, failure)| failure.class);
     let class = match last {
-        Some(RetryClass::Permanent) | None => RetryClass::Permanent,
-        Some(RetryClass::Transient) => RetryClass::Transient,
+        Some(class @ (RetryClass::Permanent | RetryClass::Unreadable | RetryClass::Transient)) => class,
+        None => RetryClass::Permanent,
         Some(_) => failures.first().map_or(RetryClass::Permanent, |(_, failure)| failure.class),
     };
     Failure { class, ..Failure::permanent(reason) }

@@ -165,7 +165,7 @@ impl Program {
         let status =
             child.wait().await.map_err(|e| Failure::transient(format!("its end cannot be seen: {e}")))?;
         ended(status, &complaints)?;
-        String::from_utf8(output).map(Said::Text).map_err(|_| Failure::permanent("its output is not UTF-8"))
+        String::from_utf8(output).map(Said::Text).map_err(|_| Failure::unreadable("its output is not UTF-8"))
     }
 }
 

@@ -134,9 +134,9 @@ impl Reading {
     }
 }
 
-/// An answer that nobody keeps.
+/// An answer that nobody keeps; who gave it did what was asked.
 pub(crate) fn longer_than(limit: usize) -> Failure {
-    Failure::permanent(format!("the answer is longer than {limit} bytes"))
+    Failure::unreadable(format!("the answer is longer than {limit} bytes"))
 }
 
 /// Text that grows up to the longest answer.

@@ -134,7 +134,14 @@ impl Guarded {
     fn note(&self, answer: &Result<Answer, Failure>) {
         let mut state = self.state();
         let asked = match answer.as_ref().map_err(|failure| failure.class) {
-            Ok(_) | Err(RetryClass::Permanent | RetryClass::Later(_)) => {
+            Ok(_)
+            | Err(
+                RetryClass::Permanent
+                | RetryClass::Unreadable
+                | RetryClass::Later(_)
+                | RetryClass::UnderWay(_)
+                | RetryClass::OverBudget(_),
+            ) => {
                 *state = State::default();
                 return;
             }

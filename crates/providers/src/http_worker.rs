@@ -175,7 +175,7 @@ impl HttpWorker {
         }
         let began = under_way.entry(ask.key.clone()).or_insert(now);
         if now - *began < self.patience {
-            return Failure::later(pause, "the worker has it under way");
+            return Failure::under_way(pause, "the worker has it under way");
         }
         // Whoever asks for it once more has new patience.
         *began = now;

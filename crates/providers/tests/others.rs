@@ -77,7 +77,7 @@ async fn a_worker_that_is_under_way_is_asked_again_with_patience_and_no_longer()
     let server = answering(ResponseTemplate::new(202).insert_header("retry-after", "2")).await;
     let patient = http(&server, Duration::from_secs(60));
     let failure = patient.complete(&ask()).await.unwrap_err();
-    assert_eq!(failure.class, RetryClass::Later(Duration::from_secs(2)));
+    assert_eq!(failure.class, RetryClass::UnderWay(Duration::from_secs(2)));
     let impatient = http(&server, Duration::ZERO);
     let failure = impatient.complete(&ask()).await.unwrap_err();
     assert_eq!(failure.class, RetryClass::Permanent, "{failure}");
@@ -138,7 +138,7 @@ async fn the_documented_worker_in_python_takes_part_and_asks_to_be_asked_again()
     let slow = Ask { key: "task-2".to_owned(), input, parameters, ..ask() };
     let worker = open(SECRET);
     let failure = worker.complete(&slow).await.unwrap_err();
-    assert_eq!(failure.class, RetryClass::Later(Duration::from_secs(1)));
+    assert_eq!(failure.class, RetryClass::UnderWay(Duration::from_secs(1)));
     testkit::eventually("it is done", async || worker.complete(&slow).await.is_ok()).await;
     let stranger = open("whsec_c3RyYW5nZXIncyBvd24gc2VjcmV0").complete(&quick).await.unwrap_err();
     assert_eq!(stranger.class, RetryClass::Unavailable, "{stranger}");
@@ -243,7 +243,8 @@ async fn a_program_stays_within_its_limits() {
         (json!(["sh", "-c", "exit 65"]), RetryClass::Permanent),
         (json!(["sh", "-c", "echo no >&2; exit 3"]), RetryClass::Transient),
         (json!(["/no/such/program"]), RetryClass::Unavailable),
-        (json!(["sh", "-c", "yes"]), RetryClass::Permanent),
+        (json!(["sh", "-c", "yes"]), RetryClass::Unreadable),
+        (json!(["sh", "-c", "printf '\\377'"]), RetryClass::Unreadable),
         (json!(["sh", "-c", "while :; do :; done"]), RetryClass::Transient),
         (json!(["python3", "-c", "x = bytearray(1 << 30); print(len(x))"]), RetryClass::Transient),
     ];

@@ -142,7 +142,12 @@ impl Open {
         let asked = match failure.class {
             RetryClass::Unavailable | RetryClass::Outage => None,
             RetryClass::RetryAfter(pause) => Some(pause),
-            RetryClass::Transient | RetryClass::Permanent | RetryClass::Later(_) => return failure,
+            RetryClass::Transient
+            | RetryClass::Permanent
+            | RetryClass::Unreadable
+            | RetryClass::Later(_)
+            | RetryClass::UnderWay(_)
+            | RetryClass::OverBudget(_) => return failure,
         };
         match self.failed(asked, &failure.reason) {
             Some(pause) => Failure::later(pause, failure.reason),

@@ -43,7 +43,7 @@ pub use gate::{
 pub use glob::glob_matches;
 pub use graph::{Graph, Node, NodeKind, Way};
 pub use memory::{BranchState, Ending, Leaving, Memory};
-pub use orchestration::{Call, Charge, Choice, Orchestration, Past};
+pub use orchestration::{Call, Charge, Choice, Orchestration, Past, shown};
 pub use policy::{Policy, PolicyError, Violation};
 pub use retries::{Backoff, Retries};
 pub use transition::{

@@ -37,6 +37,9 @@ pub struct Memory {
     pub spent: BTreeMap<String, Usage>,
     /// What is set aside for steps under way that have a budget.
     pub reserved: BTreeMap<String, Allowance>,
+    /// What a step needs at least that a budget was too small for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub wanted: BTreeMap<String, Allowance>,
     /// What people granted beyond the workflow's budgets.
     pub granted: Allowance,
     /// What people granted beyond a step's own budget.
@@ -53,8 +56,14 @@ pub struct Memory {
     /// Digest of the last call of a tool that stood in the content's place while leave was asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub called: Option<Sha256Digest>,
+    /// Since when a step has waited for what it needs and is out.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub waits_since: BTreeMap<String, DateTime<Utc>>,
     /// Why the last try of a step was refused its patch, until one is not.
     pub refused: BTreeMap<String, String>,
+    /// How often each step was refused a call or a proposed patch, since a person was asked about it last.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub refusals: BTreeMap<String, u32>,
     /// Steps that failed and were gone on from with their fallback.
     pub degraded: BTreeSet<String>,
     /// Steps done that another would undo, in order.

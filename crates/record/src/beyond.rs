@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use model::{Job, JobKey, RunState, Usage};
-use rails::{Beyond, BranchState, Delay, Facts, GatePolicies, Transition};
+use rails::{Beyond, BranchState, Delay, Facts, GatePolicies, Patched, Transition};
 use sqlx::PgConnection;
 
 use crate::branches::{self, Becomes, Change};
@@ -12,7 +12,7 @@ use crate::compare_and_set::compare_and_set;
 use crate::manifests::{self, Kept};
 use crate::provenance::{BeyondEntry, ProvenanceEntry, trace_id};
 use crate::surroundings::Surroundings;
-use crate::{Advance, Error, Item, LoadedRun, OutstandingRun, Routed, Won, extras};
+use crate::{Advance, Error, Item, LoadedRun, OutstandingRun, Routed, Won, extras, work_orders};
 
 /// Routes an item alone and writes it; `None` where the run moved on. What its run keeps is locked before it is routed.
 ///
@@ -99,6 +99,9 @@ pub(crate) async fn advance(
         manifests::store(connection, run.run, &beyond.memory).await?;
         extras::letters(connection, run, seq, &beyond.letters).await?;
         surroundings.write(connection, beyond).await?;
+        if matches!(beyond.patch, Some(Patched::Refused { .. })) {
+            work_orders::forget_answer(connection, run).await?;
+        }
     }
     let mut jobs: Vec<OutstandingRun> =
         changed.into_iter().map(|(branch, seq, step)| job(run, &routed, branch, seq, &step)).collect();

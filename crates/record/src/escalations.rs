@@ -11,7 +11,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use crate::{Error, Item, LoadedRun, Record, Routed, Won, beyond, callbacks, dead_letters};
+use crate::{Error, Item, LoadedRun, Record, Routed, Won, beyond, callbacks, dead_letters, work_orders};
 
 /// A question to a person.
 #[derive(Debug, Clone, Serialize)]
@@ -265,6 +265,9 @@ impl Record {
         if won.is_some() {
             dead_letters::mark_replayed(&mut tx, item.run.key()).await?;
             callbacks::expect_another_end(&mut tx, item.run.run).await?;
+            if item.run.memory.is_some() {
+                work_orders::close_all(&mut tx, item.run.key()).await?;
+            }
             tx.commit().await.map_err(Error::sql("a commit"))?;
         }
         Ok(won)

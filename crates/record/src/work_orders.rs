@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use model::{RunId, RunState, Sha256Digest};
 use rails::Facts;
-use sqlx::Row;
+use sqlx::{PgConnection, Row};
 
 use crate::{BranchKey, Error, Item, LoadedRun, Record, Routed, Won, beyond};
 
@@ -199,4 +199,34 @@ impl Record {
         tx.commit().await.map_err(Error::sql("a commit"))?;
         Ok(completed)
     }
+}
+
+/// The answer of a step was refused: whoever does the step again asks its worker anew.
+pub(crate) async fn forget_answer(connection: &mut PgConnection, run: &LoadedRun) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE work_orders SET closed_at = now(), answer = NULL
+         WHERE run_id = $1 AND branch = $2 AND step = $3 AND answered_at IS NOT NULL AND closed_at IS NULL",
+    )
+    .bind(run.run.0)
+    .bind(run.branch)
+    .bind(&run.step)
+    .execute(connection)
+    .await
+    .map_err(Error::sql("a refused answer of a work order"))?;
+    Ok(())
+}
+
+/// A run, or one of its branches, begins another life, whose visits are counted anew: what was answered in the one before is
+/// not taken for an answer in this.
+pub(crate) async fn close_all(connection: &mut PgConnection, key: BranchKey) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE work_orders SET closed_at = now(), answer = NULL
+         WHERE run_id = $1 AND $2 IN (0, branch) AND closed_at IS NULL",
+    )
+    .bind(key.run.0)
+    .bind(key.branch)
+    .execute(connection)
+    .await
+    .map_err(Error::sql("the work orders of a run's life"))?;
+    Ok(())
 }

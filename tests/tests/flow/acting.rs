@@ -272,6 +272,28 @@ async fn a_call_whose_agent_dies_is_asked_for_again_under_its_key_and_never_as_a
 }
 
 #[tokio::test]
+async fn a_call_that_may_have_been_made_by_a_dead_agent_is_never_taken_for_not_made() {
+    let server = MockServer::start().await;
+    let slow = deployed().set_delay(Duration::from_millis(1500));
+    let then = |answer: ResponseTemplate| Mock::given(method("POST")).respond_with(answer);
+    then(slow).up_to_n_times(1).mount(&server).await;
+    then(ResponseTemplate::new(401)).up_to_n_times(1).mount(&server).await;
+    then(deployed()).mount(&server).await;
+    let mut yard = Yard::with(|_| section(&http(&server)), &ship(BY_RULE, "")).await;
+    yard.begin("<h1>1</h1>", json!({})).await;
+    eventually("it is called", async || !server.received_requests().await.unwrap().is_empty()).await;
+    let claimed = yard.ledger().await.remove(0);
+    yard.fleet.signal("agent", Signal::SIGKILL);
+    yard.agent(&[]).await;
+    let runs = yard.fleet.settled(1).await;
+    assert_eq!(runs[0].state, "done", "{runs:?}");
+    let ledger = yard.ledger().await;
+    assert_eq!((ledger.len(), ledger[0].publication_id), (1, claimed.publication_id));
+    assert_eq!(ledger[0].state, PublicationState::Confirmed);
+    yard.fleet.assert_consistent().await;
+}
+
+#[tokio::test]
 async fn a_program_that_nobody_saw_end_is_unknown_and_a_person_says_what_became_of_it() {
     let program = |fleet: &Fleet| {
         let script = format!("echo x >> {}; exit 3", fleet.servers.folder().join("ran").display());

@@ -1,7 +1,8 @@
 //! Agents in a fleet: built-in workflows through a chat endpoint that errs, through canned answers and through cassettes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use local::Signal;
@@ -12,6 +13,7 @@ use testkit::{Asked, ChatStandIn, Servers, Turn, binary, eventually};
 
 use crate::door::{ALL, Desk};
 use crate::fleet::{Fleet, event};
+use crate::gates::{asked, ends, gated, resolve, send};
 use crate::registry::{activate, registered};
 
 /// A key that must be found nowhere.
@@ -189,6 +191,42 @@ async fn a_website_is_built_through_an_endpoint_that_streams_errs_and_stalls() {
         shown["diagnostics"].as_array().unwrap().iter().filter_map(|s| s["tokens"].as_u64()).sum();
     let used = ["tokens_in", "tokens_out"].map(|count| shown["manifest"]["used"][count].as_u64().unwrap());
     assert_eq!(of_steps, used[0] + used[1], "each try is told of its step: {shown}");
+    fleet.assert_consistent().await;
+}
+
+#[tokio::test]
+async fn what_waits_for_a_day_for_a_provider_that_is_out_asks_a_person_and_is_tried_on() {
+    let mends = Arc::new(AtomicBool::new(false));
+    let mended = Arc::clone(&mends);
+    let stand_in = ChatStandIn::start(move |_, _| {
+        if mended.load(Ordering::Relaxed) {
+            Turn::Says(json!({ "text": "thought" }).to_string())
+        } else {
+            Turn::Fails(401, "no such key".to_owned())
+        }
+    })
+    .await;
+    let document =
+        DOCUMENT.replace("description: Write them", "retries: { backoff: { initial: 10ms, max: 1s } }");
+    let breaker = r#"agent.breaker={"failures":2,"pause":"200ms","longest_pause":"1s"}"#;
+    let section = chat(&stand_in, &json!({}));
+    let providers = format!("agent.providers={}", section["agent"]["providers"]);
+    let set = ["agent.provider=main", providers.as_str(), breaker];
+    let (fleet, desk) = gated(&document, "gates: {}", &["agent"], &set).await;
+    let run = send(&desk, 1, "").await;
+    let sql = |text: &str| {
+        fleet.servers.postgres.as_ref().unwrap().sql("tidemill", text).unwrap().trim().to_owned()
+    };
+    eventually("it waits", async || sql("SELECT memory->'waits_since'->>'think' FROM manifests") != "").await;
+    assert_eq!(sql("SELECT attempt FROM runs"), "0", "an outage counts no attempt");
+    sql("UPDATE manifests SET memory = jsonb_set(memory::jsonb, '{waits_since,think}',
+         to_jsonb(now() - interval '1 day'))::json");
+    let question = asked(&fleet, run, "unavailable").await;
+    assert!(question.question.contains("waited a day for what is out"), "{}", question.question);
+    mends.store(true, Ordering::Relaxed);
+    let (_, on) = resolve(&desk, &question, json!({ "decision": "approve" })).await;
+    assert_eq!((&on["state"], &on["step"]), (&json!("running"), &json!("think")), "{on}");
+    ends(&fleet, run, "done").await;
     fleet.assert_consistent().await;
 }
 

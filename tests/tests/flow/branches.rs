@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use local::Signal;
 use model::RunId;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use testkit::{Servers, eventually};
 
 use crate::door::{ALL, Desk};
-use crate::fleet::{END, Fleet, event, events};
+use crate::fleet::{Fleet, event, events};
 
 /// Two branches of one worker type, between two steps of it.
-const FORKED: &str = "
+pub(crate) const FORKED: &str = "
 name: forked
 version: 1
 steps:
@@ -104,7 +103,7 @@ steps:
     )
 }
 
-const LOOPING: &str = "
+pub(crate) const LOOPING: &str = "
 name: looping
 version: 1
 steps:
@@ -319,50 +318,6 @@ async fn a_branch_waits_for_a_person_while_its_sibling_ends() {
     let runs = fleet.settled(1).await;
     assert_eq!((runs[0].state.as_str(), runs[0].step.as_str()), ("done", "last"), "{runs:?}");
     fleet.assert_consistent().await;
-}
-
-/// A worker dies at each point of a fork, and at each of a join; every step is still done once.
-#[tokio::test]
-async fn etl_may_die_anywhere_around_a_fork_and_a_join() {
-    const POINTS: [&str; 10] = [
-        "handled",
-        "commit",
-        "committed",
-        "opening",
-        "opened",
-        "hand_over",
-        "handed_over",
-        // Of the second passage: the join.
-        "opening:2",
-        "opened:2",
-        "committed:3",
-    ];
-    let mut fleet = serving("forked", FORKED).await;
-    for (round, point) in POINTS.iter().enumerate() {
-        let marker = fleet.servers.folder().join(format!("died-at-{}", point.replace(':', "-")));
-        let environment = [
-            ("TIDEMILL_FAILPOINT", *point),
-            ("TIDEMILL_FAILPOINT_ONCE", marker.to_str().expect("a path in UTF-8")),
-        ];
-        let settings = ["worker.takeover_after=1s"];
-        fleet.start_with("etl", &settings, &environment).await;
-        fleet.add([event(round)]).await;
-        let (_, dying) = fleet.workers.last_mut().expect("the worker just started");
-        let died = dying.wait(END).await;
-        assert!(died.is_some_and(|status| status.code().is_none()), "it dies at {point}: {}", dying.log());
-        fleet.workers.pop();
-        fleet.start_with("etl", &settings, &environment).await;
-        let runs = fleet.settled(round + 1).await;
-        assert!(runs.iter().all(|run| run.state == "done"), "after a death at {point}: {runs:?}");
-        fleet.assert_consistent().await;
-        fleet.signal("etl", Signal::SIGKILL);
-        fleet.workers.pop();
-    }
-    for run in fleet.runs().await {
-        let detail = fleet.record.run_detail(run.run_id).await.unwrap().unwrap();
-        let last = detail.artifacts.iter().filter(|artifact| artifact.name == "last").count();
-        assert_eq!(last, 1, "the join went on once");
-    }
 }
 
 /// An author's patch is applied, told as an event, and shown on the board.

@@ -66,7 +66,11 @@ fn answers() -> Value {
     let wrong = "name: menu\nversion: 1\nsteps: [{ id: cook, worker: nobody, on_success: nowhere }]\n";
     json!({
         "compose": [{ "text": "Tides come twice a day." }],
-        "write": [{ "document": wrong }, { "document": menu() }],
+        "write": [
+            { "document": wrong },
+            { "document": format!("{}untrusted: []\n", menu()) },
+            { "document": menu() },
+        ],
         "cook": [{ "text": "Soup." }],
     })
 }
@@ -119,7 +123,10 @@ async fn where_none_fits_a_model_writes_one_that_is_checked_and_approved_before_
     })
     .await;
     let (_, shown) = desk.get(&format!("/v1/runs/{run_id}")).await;
-    assert_eq!(shown["manifest"]["visits"]["write"], 2, "the first document was refused: {shown}");
+    assert_eq!(
+        shown["manifest"]["visits"]["write"], 3,
+        "faults, and trust in what comes from outside: {shown}"
+    );
     let (_, board) = desk.get(&format!("/v1/runs/{run_id}/board")).await;
     assert!(board["board"]["check"]["pipeline_version"].as_str().unwrap().starts_with("menu@1-"), "{board}");
     let (_, listed) = desk.get("/v1/workflows").await;
@@ -148,5 +155,8 @@ async fn policy_may_let_what_a_model_wrote_run_without_a_person() {
     begun(&desk, json!({ "goal": "Plan meals of the canteen", "inputs": { "wish": "warm" } })).await;
     let runs = fleet.settled(2).await;
     assert!(runs.iter().all(|run| run.state == "done"), "{runs:?}");
+    let writer = runs.iter().find(|run| run.pipeline_version.starts_with("write_workflow@")).unwrap();
+    let (_, shown) = desk.get(&format!("/v1/runs/{}", writer.run_id)).await;
+    assert_eq!(shown["manifest"]["visits"]["write"], 3, "it trusts nothing that comes from outside: {shown}");
     fleet.assert_consistent().await;
 }

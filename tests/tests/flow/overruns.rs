@@ -2,7 +2,7 @@
 
 use local::Signal;
 use serde_json::{Value, json};
-use testkit::ChatStandIn;
+use testkit::{ChatStandIn, Turn, eventually};
 
 use crate::fleet::{END, metrics};
 use crate::gates::{asked, ends, gated, resolve, send};
@@ -117,6 +117,78 @@ steps:
     let (status, answer) = resolve(&desk, &stopped, json!({ "decision": "approve" })).await;
     assert!(status.is_success(), "another day: {answer}");
     ends(&fleet, second, "done").await;
+    fleet.assert_consistent().await;
+}
+
+/// Two calls of 140 millionths are too dear for the first step; the prompt alone is too long for the second.
+const TIGHT: &str = "
+name: tight
+version: 1
+steps:
+  - id: one
+    worker: agent
+    role: writer
+    budget: { cost: 0.0001 }
+    output_schema: { type: object, required: [text], properties: { text: { type: string } } }
+    on_success: two
+  - { id: two, worker: agent, role: writer, budget: { tokens: 10 }, on_success: { end: done } }
+";
+
+#[tokio::test]
+async fn a_budget_that_does_not_suffice_in_the_middle_of_a_step_parks_the_run_with_what_was_spent() {
+    let chat = ChatStandIn::start(|number, _| {
+        let text = if number % 3 == 0 { json!(["no text"]) } else { json!("dear") };
+        Turn::Says(json!({ "text": text }).to_string())
+    })
+    .await;
+    let mut set = agents(&chat);
+    set[0] = set[0].replace(r#""cheaper""#, r#""price":{"input":1.0,"output":2.0},"cheaper""#);
+    let set: Vec<&str> = set.iter().map(String::as_str).collect();
+    let (fleet, desk) = gated(TIGHT, &bounds(1_000_000), &["agent"], &set).await;
+    let sql = |text: &str| {
+        fleet.servers.postgres.as_ref().unwrap().sql("tidemill", text).unwrap().trim().to_owned()
+    };
+    let calls = || chat.asked().len();
+
+    let run = send(&desk, 1, "").await;
+    let overrun = asked(&fleet, run, "budget_overrun").await;
+    assert_eq!((overrun.rule.as_deref(), calls()), (Some("budget of the step"), 1));
+    assert_eq!(sql("SELECT cost_micros FROM spending WHERE scope = 'day'"), "140", "it is settled");
+    let (_, shown) = desk.get(&format!("/v1/runs/{run}")).await;
+    assert_eq!((&shown["state"], &shown["step"]), (&json!("parked"), &json!("one")), "{shown}");
+    let more = json!({ "decision": "top_up", "more": { "cost_micros": 1000 } });
+    let (_, on) = resolve(&desk, &overrun, more).await;
+    assert_eq!(on["state"], "running", "{on}");
+
+    let first = overrun.escalation_id;
+    eventually("it is asked about the second step", async || {
+        let open = fleet.record.escalation_of(run).await.ok().flatten();
+        open.is_some_and(|open| open.escalation_id != first)
+    })
+    .await;
+    let overrun = asked(&fleet, run, "budget_overrun").await;
+    assert!(
+        overrun.question.contains("Before `two` the budget of tokens of the step"),
+        "{}",
+        overrun.question
+    );
+    assert_eq!(calls(), 2, "nobody is asked what is not paid for");
+    let few = json!({ "decision": "top_up", "more": { "tokens": 10 } });
+    let (_, still) = resolve(&desk, &overrun, few).await;
+    assert_eq!(still["state"], "parked", "{still}");
+    let again = asked(&fleet, run, "budget_overrun").await;
+    assert_ne!(again.escalation_id, overrun.escalation_id);
+    let enough = json!({ "decision": "top_up", "more": { "tokens": 5000 } });
+    resolve(&desk, &again, enough).await;
+    ends(&fleet, run, "done").await;
+
+    let other = send(&desk, 2, "").await;
+    let overrun = asked(&fleet, other, "budget_overrun").await;
+    let (_, stopped) = resolve(&desk, &overrun, json!({ "decision": "stop" })).await;
+    assert_eq!((&stopped["state"], calls()), (&json!("rejected"), 4), "{stopped}");
+    assert_eq!(sql("SELECT cost_micros FROM spending WHERE scope = 'day'"), "560");
+    assert_eq!(sql("SELECT count(*) FROM reserved_spending"), "0");
+    assert_eq!(sql("SELECT count(*) FROM dead_letters"), "0");
     fleet.assert_consistent().await;
 }
 

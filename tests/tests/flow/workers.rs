@@ -72,7 +72,11 @@ async fn try_call_back(
     body: &Value,
 ) -> reqwest::Result<reqwest::Response> {
     let derived = Webhook::new(SECRET).unwrap().sign("callback", 0, key_of.as_bytes()).unwrap();
-    let signer = Webhook::new(derived.trim_start_matches("v1,")).unwrap();
+    let mut signer = Webhook::new(derived.trim_start_matches("v1,")).unwrap();
+    if path == "/heartbeat" {
+        let derived = signer.sign("heartbeat", 0, key_of.as_bytes()).unwrap();
+        signer = Webhook::new(derived.trim_start_matches("v1,")).unwrap();
+    }
     let (body, at) = (body.to_string(), chrono::Utc::now().timestamp());
     let signature = signer.sign("msg_1", at, body.as_bytes()).unwrap();
     reqwest::Client::new()
@@ -177,6 +181,44 @@ async fn what_a_worker_gives_up_fails_for_good_and_a_run_that_ended_takes_no_cal
     let (status, said) = call_back(&gateway, &first, "", &first, &done()).await;
     assert_eq!(status, StatusCode::OK, "{said}");
     eventually("it is done", async || yard.fleet.runs().await.iter().any(|run| run.state == "done")).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_was_refused_or_is_of_an_earlier_life_is_not_taken_again() {
+    let server = worker(ResponseTemplate::new(202)).await;
+    let (yard, _) = yard(&server.uri(), json!({}), &ship("", READS)).await;
+    let gateway = yard.fleet.gateway().await;
+    let run = yard.begin("<h1>1</h1>", json!({})).await["run_id"].as_str().unwrap().to_owned();
+    let token = asked(&server, 1).await["callback"]["token"].as_str().unwrap().to_owned();
+    put_off(&yard).await;
+    let mut outside = done();
+    outside["patch"] = json!([{ "op": "add", "path": "/inputs/page", "value": "<h1>mine</h1>" }]);
+    let (status, said) = call_back(&gateway, &token, "", &token, &outside).await;
+    assert_eq!(status, StatusCode::OK, "{said}");
+    assert_eq!(
+        asked(&server, 2).await["callback"]["token"],
+        json!(token),
+        "the same visit is asked for again"
+    );
+    put_off(&yard).await;
+    let (status, said) = call_back(&gateway, &token, "", &token, &done()).await;
+    assert_eq!(status, StatusCode::OK, "{said}");
+    let path = format!("/v1/runs/{run}");
+    eventually("it is done", async || yard.desk.get(&path).await.1["state"] == "done").await;
+
+    let (status, said) = yard.desk.post(&format!("{path}/retry"), json!({ "from": "deploy" })).await;
+    assert_eq!(status, StatusCode::OK, "{said}");
+    asked(&server, 3).await;
+    put_off(&yard).await;
+    let mut elsewhere = done();
+    elsewhere["output"]["place"] = json!("https://example.org/2");
+    let (status, said) = call_back(&gateway, &token, "", &token, &elsewhere).await;
+    assert_eq!(status, StatusCode::OK, "{said}");
+    eventually("it is done again", async || {
+        yard.desk.get(&format!("{path}/board")).await.1["board"]["place"] == "https://example.org/2"
+    })
+    .await;
+    yard.fleet.assert_consistent().await;
 }
 
 #[tokio::test]

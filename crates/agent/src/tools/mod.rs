@@ -68,7 +68,7 @@ pub(crate) enum Used {
     /// It may not be called so; nothing was called.
     Refused(String),
     /// It was called, and failed for good.
-    Failed(String),
+    Failed(Failure),
 }
 
 impl Toolbox {
@@ -178,10 +178,13 @@ impl Toolbox {
         };
         match known.provider.complete(&ask).await {
             Ok(answer) => Ok(Used::Answered(self.kept(&answer.said))),
-            Err(failure) if failure.class == RetryClass::Permanent => {
-                Ok(Used::Failed(self.scrubbed(&failure.reason)))
+            Err(failure) => {
+                let failure = Failure { reason: self.scrubbed(&failure.reason), ..failure };
+                match failure.class {
+                    RetryClass::Permanent | RetryClass::Unreadable => Ok(Used::Failed(failure)),
+                    _ => Err(failure),
+                }
             }
-            Err(failure) => Err(Failure { reason: self.scrubbed(&failure.reason), ..failure }),
         }
     }
 
@@ -189,7 +192,7 @@ impl Toolbox {
     pub(crate) async fn recall(&self, tenant: &str, arguments: &Value) -> Result<Used, Failure> {
         match &self.recollection {
             Some(recollection) => recollection.answer(tenant, arguments).await,
-            None => Ok(Used::Failed("nothing can be recalled here".to_owned())),
+            None => Ok(Used::Failed(Failure::permanent("nothing can be recalled here"))),
         }
     }
 
@@ -242,6 +245,16 @@ impl Known {
             provider: Guarded::new(name, provider, Price::default(), timeout, policy),
             rate: Rate::new(calls_per_minute),
         })
+    }
+
+    /// Whether it said that it has the call of this key under way.
+    pub(crate) fn has_under_way(&self, key: &str) -> bool {
+        self.provider.has_under_way(key)
+    }
+
+    /// Whether it makes the call of one key once, however often it is asked for.
+    pub(crate) fn repeats(&self) -> bool {
+        self.provider.repeats()
     }
 
     /// # Errors

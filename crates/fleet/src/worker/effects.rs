@@ -46,7 +46,8 @@ pub(crate) async fn carry_out<H: Handler>(
         Err(_) => {}
         Ok(Claimed::Ours(row)) => {
             crate::failpoint::reach("sent");
-            perform(engine, work, job, report, effect, row, started + deadline).await;
+            let claim = Held { row, until: started + deadline, found: None };
+            perform(engine, work, job, report, effect, claim).await;
         }
         Ok(Claimed::Restored(row)) => {
             crate::failpoint::reach("sent");
@@ -61,6 +62,14 @@ pub(crate) async fn carry_out<H: Handler>(
     }
 }
 
+/// A claim that is ours until then.
+struct Held {
+    row: Publication,
+    until: Instant,
+    /// The claim as it was found, of somebody who may have sent something before.
+    found: Option<Publication>,
+}
+
 /// Sends, if the whole timeout still fits before the deadline; another process may answer for the row after it.
 async fn perform<H: Handler>(
     engine: &Arc<Engine<H>>,
@@ -68,9 +77,9 @@ async fn perform<H: Handler>(
     job: JobContext,
     report: Report,
     effect: Effect,
-    row: Publication,
-    deadline: Instant,
+    claim: Held,
 ) {
+    let Held { row, until: deadline, found } = claim;
     if Instant::now() + effect.timeout > deadline {
         tracing::warn!(run_id = %work.run.run, "too late to send: the claim is left to be asked about");
         return postpone(engine, work, "the claim grew too old before it was sent".to_owned(), MARGIN);
@@ -88,7 +97,28 @@ async fn perform<H: Handler>(
         EffectResult::Unsettled { reason } => {
             postpone(engine, work, reason, deadline.saturating_duration_since(Instant::now()));
         }
+        EffectResult::NotSent(failure) => not_sent(engine, work, row, found, failure).await,
         result => settle(engine, work, report, &effect, row, result).await,
+    }
+}
+
+/// This try sent nothing. A claim of its own is withdrawn; one that it took over stands again as it was found, since whoever had
+/// it before may have sent something. The job goes the way of any failed job.
+async fn not_sent<H: Handler>(
+    engine: &Engine<H>,
+    work: Work,
+    row: Publication,
+    found: Option<Publication>,
+    failure: Failure,
+) {
+    let record = &engine.process.record;
+    let given_back = match &found {
+        Some(found) => persist(engine, || record.give_back(&row, found)).await,
+        None => persist(engine, || record.withdraw(&row)).await,
+    };
+    if given_back.is_ok() {
+        let failure = Failure { reason: model::storable(&failure.reason), ..failure };
+        engine.finish(work, Happening::Outcome(Outcome::Failed(failure)));
     }
 }
 
@@ -171,12 +201,15 @@ async fn ask<H: Handler>(
     row: Publication,
 ) {
     let known = brain::ask_outlet(&*engine.handler, &effect, row.publication_key).await;
+    // An outlet that has nothing and is past the deadline will not receive it any more.
+    let may_have_it = known != Ok(Known::Absent);
     let resend = match known {
         Ok(Known::Delivered { reference }) => {
             return settle(engine, work, report, &effect, row, EffectResult::Confirmed { reference }).await;
         }
         Err(failure) if failure.class != RetryClass::Permanent => {
-            return postpone(engine, work, failure.reason, MARGIN);
+            let waits = Failure::later(MARGIN, failure.reason);
+            return engine.finish(work, Happening::Outcome(Outcome::Failed(waits)));
         }
         Ok(Known::Repeatable) => true,
         Ok(Known::Absent) => effect.deduplicates || row.resend || row.restored,
@@ -194,7 +227,10 @@ async fn ask<H: Handler>(
     let deadline = effect.timeout + MARGIN;
     let started = Instant::now();
     match persist(engine, || engine.process.record.reclaim(&row, &work.run, deadline)).await {
-        Ok(Some(row)) => Box::pin(perform(engine, work, job, report, effect, row, started + deadline)).await,
+        Ok(Some(taken)) => {
+            let claim = Held { row: taken, until: started + deadline, found: may_have_it.then_some(row) };
+            Box::pin(perform(engine, work, job, report, effect, claim)).await;
+        }
         Ok(None) => postpone(engine, work, "another process took the claim over".to_owned(), MARGIN),
         Err(_) => {}
     }
@@ -215,14 +251,6 @@ async fn settle<H: Handler>(
 ) {
     let result = result.storable();
     let (state, reference, reason, signal) = match &result {
-        EffectResult::NotSent(failure) => {
-            // Nothing went out: the claim is withdrawn, and the job goes the way of any failed job.
-            let withdrawn = persist(engine, || engine.process.record.withdraw(&row)).await;
-            if withdrawn.is_ok() {
-                engine.finish(work, Happening::Outcome(Outcome::Failed(failure.clone())));
-            }
-            return;
-        }
         EffectResult::Confirmed { reference } => (
             PublicationState::Confirmed,
             Some(reference.as_str()),
@@ -238,7 +266,9 @@ async fn settle<H: Handler>(
         EffectResult::Rejected { reason } => {
             (PublicationState::Rejected, None, Some(reason.as_str()), Signal::EffectRejected { reason })
         }
-        EffectResult::Unsettled { reason } | EffectResult::Unknown { reason } => {
+        EffectResult::Unsettled { reason }
+        | EffectResult::Unknown { reason }
+        | EffectResult::NotSent(Failure { reason, .. }) => {
             (PublicationState::Unknown, None, Some(reason.as_str()), Signal::EffectUnknown { reason })
         }
     };

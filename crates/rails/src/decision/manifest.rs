@@ -5,10 +5,10 @@ use model::{Content, Lifecycle, RunState};
 use super::{Asked, Decision, Refusal, lawful, words};
 use crate::Facts;
 use crate::gate::{Gated, Ruling, gate_of};
-use crate::orchestration::{GUARDRAIL, TOOL_CALL};
+use crate::orchestration::TOOL_CALL;
 use crate::transition::{
-    APPROVAL_LOST, Answering, Approval, BUDGET_OVERRUN, Basis, Heading, Impossible, Journey, Mode, Standing,
-    TAINT, TAINTED, Transition, is_call, memory,
+    APPROVAL_LOST, Answering, Approval, BUDGET_OVERRUN, Basis, GUARDRAIL, Heading, Impossible, Journey, Mode,
+    Standing, TAINT, TAINTED, Transition, UNAVAILABLE, is_call, memory,
 };
 use crate::workflow::{Step, Target, Workflow};
 
@@ -73,13 +73,10 @@ fn approved(
         let approval = Some(approval.ok_or(Refusal::NoContent)?);
         return Ok(journey.resume(Transition { approval, ..Transition::stay(at, RunState::Running, said) }));
     }
-    if asked.issue_type == GUARDRAIL {
+    if asked.issue_type == GUARDRAIL || asked.issue_type == UNAVAILABLE {
         // It is let go on; nothing that it made is approved by that.
-        return Ok(journey.forgiven().resume(Transition::stay(
-            at,
-            RunState::Running,
-            "let go on by a person",
-        )));
+        let base = Transition::stay(at, RunState::Running, "let go on by a person");
+        return Ok(journey.resume(base));
     }
     // Whoever answers for the draft clears it; an answer to a gate, a call or a guardrail is for that alone.
     journey.clear(asked.by);

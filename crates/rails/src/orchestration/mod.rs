@@ -5,6 +5,7 @@ mod rule;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::{Content, StoredContent};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -13,12 +14,8 @@ use crate::{Memory, PatchOp};
 
 pub use call::Call;
 
-/// The issue type of an escalation over calls and patches that were refused again and again.
-pub(crate) const GUARDRAIL: &str = "guardrail";
 /// The issue type of an escalation over a call of a tool that acts on the world outside.
 pub(crate) const TOOL_CALL: &str = "tool_call";
-/// Refused in one visit, before a person is asked.
-pub(crate) const MOST_REFUSED: u32 = 3;
 /// What is kept of what was called.
 const HISTORY: usize = 20;
 /// The longest result that is shown again, as JSON in bytes.
@@ -38,8 +35,6 @@ pub struct Orchestration {
     pub calls: u32,
     /// Rounds through quality assurance.
     pub loops: u32,
-    /// Refused in this visit.
-    pub refused: u32,
     /// The call that its next job performs.
     pub pending: Option<Call>,
     /// The clusters that were called in this visit.
@@ -63,7 +58,7 @@ pub struct Past {
 
 impl Orchestration {
     pub(crate) fn begin_visit(&mut self) {
-        (self.calls, self.refused) = (0, 0);
+        self.calls = 0;
         self.pending = None;
         self.called.clear();
     }
@@ -294,4 +289,21 @@ pub(crate) fn permit(orchestrate: &Orchestrate, call: &Call) -> Result<(), Strin
         }
         Call::ProposePatch { .. } | Call::RequestQa {} | Call::Stop { .. } => Ok(()),
     }
+}
+
+/// The call of a tool as content: what a person sees and approves, and what its approval is bound to.
+///
+/// # Errors
+/// Why it cannot be shown.
+pub fn shown(tool: &str, arguments: &Value) -> Result<StoredContent, String> {
+    let content = Content {
+        title: format!("Call of the tool {}", tool.chars().take(100).collect::<String>()),
+        summary: String::new(),
+        body: format!("{arguments:#}"),
+        url: None,
+        language: "und".to_owned(),
+        tags: vec![],
+    };
+    content.check().map_err(|error| error.to_string())?;
+    content.seal().map_err(|error| error.to_string())
 }

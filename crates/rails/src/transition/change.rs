@@ -20,46 +20,35 @@ struct Change {
     board: Value,
 }
 
+/// What a worker reported, and what is known beside.
+pub(super) struct Said<'s> {
+    pub(super) output: &'s Value,
+    pub(super) patch: Option<&'s Value>,
+    pub(super) artifacts: &'s BTreeMap<String, Value>,
+    pub(super) facts: &'s Facts,
+}
+
 impl Journey<'_> {
-    /// Changes the blackboard and what follows from it: taint, content, lifecycle.
+    /// Changes the blackboard and what follows from it: taint, content, lifecycle. Whoever did it has this capability.
     ///
     /// # Errors
     /// Why the patch is refused whole. The memory is as it was, but for the refusal.
     pub(super) fn change(
         &mut self,
         step: &Step,
-        output: &Value,
-        proposed: Option<&Value>,
-        artifacts: &BTreeMap<String, Value>,
-        facts: &Facts,
-    ) -> Result<(), String> {
-        self.change_as(step, step.capability.as_ref(), output, proposed, artifacts, facts)
-    }
-
-    /// As [`Journey::change`], by somebody with this capability in the place of the step's own.
-    ///
-    /// # Errors
-    /// As there.
-    pub(super) fn change_as(
-        &mut self,
-        step: &Step,
         capability: Option<&Capability>,
-        output: &Value,
-        proposed: Option<&Value>,
-        artifacts: &BTreeMap<String, Value>,
-        facts: &Facts,
+        said: &Said<'_>,
     ) -> Result<(), String> {
-        let facts = facts.to_json();
-        let outcome = self.try_change(step, capability, output, proposed, artifacts, &facts);
+        let outcome = self.try_change(step, capability, said);
         if let Err(reason) = &outcome {
-            let patch = proposed.cloned().unwrap_or_default();
+            let patch = said.patch.cloned().unwrap_or_default();
             self.beyond.patch = Some(Patched::Refused { patch, reason: reason.clone() });
             self.memory().refused.insert(step.id.clone(), reason.clone());
         } else {
             self.memory().refused.remove(&step.id);
-            if !output.is_null() {
+            if !said.output.is_null() {
                 self.memory().artifacts.insert(step.id.clone());
-                self.reported = Some((step.id.clone(), output.clone()));
+                self.reported = Some((step.id.clone(), said.output.clone()));
             }
         }
         outcome
@@ -69,30 +58,28 @@ impl Journey<'_> {
         &mut self,
         step: &Step,
         capability: Option<&Capability>,
-        output: &Value,
-        proposed: Option<&Value>,
-        artifacts: &BTreeMap<String, Value>,
-        facts: &Value,
+        said: &Said<'_>,
     ) -> Result<(), String> {
+        let facts = said.facts.to_json();
         let tainted = taint::reads_any(step, capability, &self.beyond.memory.taint);
-        let change = self.lawful(step, capability, output, proposed, artifacts, facts)?;
-        let variables = self.variables(step, output, artifacts, facts);
+        let change = self.lawful(step, capability, said, &facts)?;
+        let variables = self.variables(step, said.output, said.artifacts, &facts);
         let projected = match &change {
             Some(change) => self.projected(&change.board, variables)?,
             None => None,
         };
         let Some(change) = change else {
-            self.taint_artifact(step, output, tainted);
+            self.taint_artifact(step, said.output, tainted);
             return Ok(());
         };
-        let before = self.before(step, output, artifacts, facts);
+        let before = self.before(step, said, &facts);
         let memory = self.memory();
         memory.taint = taint::after(&memory.taint, &change.operations, tainted, &change.board);
         memory.board = change.board;
         memory.version = memory.version.saturating_add(1);
         let version = memory.version;
         self.beyond.patch = Some(Patched::Applied { patch: Value::Array(change.patch), version });
-        self.taint_artifact(step, output, tainted);
+        self.taint_artifact(step, said.output, tainted);
         self.cover(before, projected);
         Ok(())
     }
@@ -111,12 +98,11 @@ impl Journey<'_> {
         &self,
         step: &Step,
         capability: Option<&Capability>,
-        output: &Value,
-        proposed: Option<&Value>,
-        artifacts: &BTreeMap<String, Value>,
+        said: &Said<'_>,
         facts: &Value,
     ) -> Result<Option<Change>, String> {
-        let made = step.patch_from(output, &self.variables(step, output, artifacts, facts))?;
+        let variables = self.variables(step, said.output, said.artifacts, facts);
+        let made = step.patch_from(said.output, &variables)?;
         let mut operations = board::operations(&made).map_err(|why| format!("patch: {why}"))?;
         let mut board =
             board::apply(&self.beyond.memory.board, &operations).map_err(|why| format!("patch: {why}"))?;
@@ -124,7 +110,7 @@ impl Journey<'_> {
             Value::Array(patch) => patch,
             _ => vec![],
         };
-        if let Some(proposed) = proposed {
+        if let Some(proposed) = said.patch {
             let told = |why| format!("the proposed patch: {why}");
             let asked = board::operations(proposed).map_err(told)?;
             board::permit(&asked, capability).map_err(told)?;
@@ -163,14 +149,8 @@ impl Journey<'_> {
     }
 
     /// The content that the blackboard made last, for the diff.
-    fn before(
-        &self,
-        step: &Step,
-        output: &Value,
-        artifacts: &BTreeMap<String, Value>,
-        facts: &Value,
-    ) -> Option<model::Content> {
-        let variables = self.variables(step, output, artifacts, facts);
+    fn before(&self, step: &Step, said: &Said<'_>, facts: &Value) -> Option<model::Content> {
+        let variables = self.variables(step, said.output, said.artifacts, facts);
         let before = self.projected(&self.beyond.memory.board, variables).ok().flatten()?;
         Some(before.content)
     }

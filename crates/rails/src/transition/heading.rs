@@ -235,15 +235,20 @@ pub(super) fn failed(step: &Step, at: &Standing<'_>, failure: &Failure) -> Cours
     };
     let policy = step.retries.backoff;
     match failure.class {
-        RetryClass::Permanent => given_up(step, at, failure.reason.clone()),
+        RetryClass::Permanent | RetryClass::Unreadable => given_up(step, at, failure.reason.clone()),
         RetryClass::Unavailable | RetryClass::Outage => {
             retry(at.attempt, Delay::Backoff { policy, attempt: attempt.max(3) })
         }
-        RetryClass::Later(delay) => retry(at.attempt, Delay::Exactly(delay.max(Duration::from_millis(1)))),
+        RetryClass::Later(delay) | RetryClass::UnderWay(delay) => {
+            retry(at.attempt, Delay::Exactly(delay.max(Duration::from_millis(1))))
+        }
         _ if attempt >= step.retries.max_attempts => {
             given_up(step, at, format!("failed {attempt} times, last: {}", failure.reason))
         }
-        RetryClass::Transient => retry(attempt, Delay::Backoff { policy, attempt }),
+        // Where the rails find the budget short, the run is parked before it comes to this.
+        RetryClass::Transient | RetryClass::OverBudget(_) => {
+            retry(attempt, Delay::Backoff { policy, attempt })
+        }
         RetryClass::RetryAfter(delay) => retry(attempt, Delay::Exactly(delay.max(Duration::from_millis(1)))),
     }
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use model::{Failure, Lifecycle, RunId, RunState, StoredContent};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::change::Said;
 use super::heading::{self, Course, Heading};
-use super::orchestrate::Said;
 use super::{
-    Answering, Approval, Beyond, Escalation, GateDecision, Impossible, Incident, Signal, Standing, Transition,
+    Answering, Approval, Beyond, Escalation, GateDecision, Impossible, Incident, Patched, Signal, Standing,
+    Transition,
 };
 use crate::workflow::{Step, Target, Workflow};
 use crate::{Around, Facts, Memory};
@@ -105,19 +106,21 @@ impl<'a> Journey<'a> {
         self.memory().artifacts.extend(artifacts.keys().cloned());
         self.spend(step, signal, facts.usage);
         let at = self.at;
+        let over = self.out_of_reach(step, signal);
         let course = match signal {
             Signal::Done { output, patch } => self.done(step, output, *patch, artifacts, facts),
             Signal::EffectAnswered { reference, output, patch } => {
                 self.answered(step, reference, (output, *patch), artifacts, facts)
             }
             Signal::Escalate { output, .. } if !output.is_null() => {
-                match self.change(step, output, None, artifacts, facts) {
+                let said = Said { output, patch: None, artifacts, facts };
+                match self.change(step, step.capability.as_ref(), &said) {
                     Ok(()) => heading::otherwise(step, &at, signal)?,
                     Err(why) => heading::failed(step, &at, &Failure::transient(why)),
                 }
             }
             Signal::Expired => self.expired(step)?,
-            other => match self.acted(step, other) {
+            other => match over.or_else(|| self.lacks(step, other)).or_else(|| self.acted(step, other)) {
                 Some(course) => course,
                 None => heading::otherwise(step, &at, other)?,
             },
@@ -144,11 +147,13 @@ impl<'a> Journey<'a> {
         artifacts: &BTreeMap<String, Value>,
         facts: &Facts,
     ) -> Course {
+        let said = Said { output, patch: proposed, artifacts, facts };
         if let Some(orchestrate) = &step.orchestrate {
-            return self.orchestrated(step, orchestrate, &Said { output, patch: proposed, artifacts, facts });
+            return self.orchestrated(step, orchestrate, &said);
         }
-        if let Err(why) = self.change(step, output, proposed, artifacts, facts) {
-            return heading::failed(step, &self.at, &Failure::transient(why));
+        if let Err(why) = self.change(step, step.capability.as_ref(), &said) {
+            let refused = proposed.and_then(|_| self.count_refusal(step, json!({}), &why));
+            return refused.unwrap_or_else(|| heading::failed(step, &self.at, &Failure::transient(why)));
         }
         self.cover_given();
         self.remember(step);
@@ -167,15 +172,11 @@ impl<'a> Journey<'a> {
         facts: &Facts,
     ) -> Course {
         self.reach(Lifecycle::Published);
-        match self.done(step, output, proposed, artifacts, facts) {
-            Course::Stay(refused) if refused.state == RunState::Running && refused.escalation.is_none() => {
-                self.remember(step);
-                let why =
-                    format!("the call was made ({reference}), and its answer is refused: {}", refused.reason);
-                heading::failed(step, &self.at, &Failure::permanent(why))
-            }
-            course => course,
-        }
+        let course = self.done(step, output, proposed, artifacts, facts);
+        let Some(Patched::Refused { reason, .. }) = &self.beyond.patch else { return course };
+        let why = format!("the call was made ({reference}), and its answer is refused: {reason}");
+        self.remember(step);
+        heading::failed(step, &self.at, &Failure::permanent(why))
     }
 
     /// What conditions, transformers and the content read.
@@ -213,7 +214,8 @@ impl<'a> Journey<'a> {
         };
         let why = heading.reason.unwrap_or_default();
         let refused = self.beyond.patch.take();
-        if let Err(refusal) = self.change(step, &step.fallback, None, artifacts, facts) {
+        let said = Said { output: &step.fallback, patch: None, artifacts, facts };
+        if let Err(refusal) = self.change(step, step.capability.as_ref(), &said) {
             let reason = format!("{why}; and its fallback is refused: {refusal}");
             return Course::stay(Transition::die(&self.at, reason));
         }

@@ -4,26 +4,19 @@
 
 use std::collections::BTreeMap;
 
-use model::{Content, Question, RunState};
+use model::{Question, RunState};
 use serde_json::{Value, json};
 
+use super::change::Said;
 use super::heading::{self, Course, Heading};
 use super::journey::Journey;
-use super::{GateDecision, Patched, Signal, Transition};
-use crate::orchestration::{self, Call, GUARDRAIL, MOST_REFUSED, Orchestration, TOOL_CALL};
+use super::{Patched, Signal, Transition};
+use crate::orchestration::{self, Call, Orchestration, TOOL_CALL};
 use crate::workflow::{Orchestrate, Step, Target};
-use crate::{Capability, Facts, board};
+use crate::{Capability, board};
 
 /// Characters of what was refused that are told.
 const TOLD: usize = 500;
-
-/// What a job of the step reported, and what is known beside.
-pub(super) struct Said<'s> {
-    pub(super) output: &'s Value,
-    pub(super) patch: Option<&'s Value>,
-    pub(super) artifacts: &'s BTreeMap<String, Value>,
-    pub(super) facts: &'s Facts,
-}
 
 impl Journey<'_> {
     /// A job of an orchestrating step is done.
@@ -86,17 +79,7 @@ impl Journey<'_> {
 
     /// A tool that acts outside is not used: its call is what is to be published, and a person is asked for leave.
     fn ask_to_act(&mut self, step: &Step, said: &Said<'_>, tool: &str, arguments: &Value) -> Course {
-        let content = Content {
-            title: format!("Call of the tool {}", tool.chars().take(100).collect::<String>()),
-            summary: String::new(),
-            body: format!("{arguments:#}"),
-            url: None,
-            language: "und".to_owned(),
-            tags: vec![],
-        };
-        let sealed = content.check().map_err(|error| error.to_string());
-        let sealed = sealed.and_then(|()| content.seal().map_err(|error| error.to_string()));
-        let sealed = match sealed {
+        let sealed = match orchestration::shown(tool, arguments) {
             Ok(sealed) => sealed,
             Err(why) => return self.refuse(step, said.output, &format!("its call cannot be shown: {why}")),
         };
@@ -145,7 +128,7 @@ impl Journey<'_> {
         self.beyond.cluster = Some(cluster.to_owned());
         let words = format!("call_cluster {cluster}");
         let capability = orchestrate.callable(cluster).map(|callable| &callable.capability);
-        match self.change_as(step, capability, said.output, said.patch, said.artifacts, said.facts) {
+        match self.change(step, capability, said) {
             Err(why) => self.refuse_patch(step, words, &why),
             Ok(()) => {
                 let came =
@@ -187,8 +170,8 @@ impl Journey<'_> {
         });
         let changed = permitted.and_then(|(name, capability)| {
             self.beyond.cluster = Some(name.to_owned());
-            let (artifacts, facts) = (said.artifacts, said.facts);
-            self.change_as(step, Some(capability), said.output, Some(patch), artifacts, facts)
+            let said = Said { patch: Some(patch), ..*said };
+            self.change(step, Some(capability), &said)
         });
         match changed {
             Ok(()) => {
@@ -235,36 +218,19 @@ impl Journey<'_> {
 
     fn refuse_patch(&mut self, step: &Step, words: String, why: &str) -> Course {
         self.orchestration(step).note(words.clone(), format!("its patch was refused: {why}"), &Value::Null);
-        self.count_refusal(step, json!({ "call": words }), why)
+        self.refused(step, json!({ "call": words }), why)
     }
 
     fn refuse(&mut self, step: &Step, said: &Value, why: &str) -> Course {
         let said: String = said.to_string().chars().take(TOLD).collect();
         let shown = Value::String(said.clone());
         self.orchestration(step).note("what is no lawful call".to_owned(), format!("refused: {why}"), &shown);
-        self.count_refusal(step, json!({ "said": said }), why)
+        self.refused(step, json!({ "said": said }), why)
     }
 
-    /// Nothing happened. Told in the chain, and counted: a person is asked where it happens again and again.
-    fn count_refusal(&mut self, step: &Step, mut values: Value, why: &str) -> Course {
-        let so_far = self.orchestration(step);
-        so_far.refused = so_far.refused.saturating_add(1);
-        let refused = so_far.refused;
-        values["reason"] = json!(why);
-        values["refused"] = json!(refused);
-        self.told(step, Some(false), values);
-        if refused < MOST_REFUSED {
-            return self.next(format!("refused: {why}"));
-        }
-        let question = Question {
-            issue_type: GUARDRAIL.to_owned(),
-            question: format!("`{}` was refused {refused} times, last: {why}. Shall it go on?", step.id),
-        };
-        Course::stay(heading::escalated(step, &self.at, &question))
-    }
-
-    fn told(&mut self, step: &Step, held: Option<bool>, values: Value) {
-        self.gates.push(GateDecision { rule: format!("guardrail of {}", step.id), held, values });
+    /// Nothing happened: the run stays, unless that was so once too often.
+    fn refused(&mut self, step: &Step, values: Value, why: &str) -> Course {
+        self.count_refusal(step, values, why).unwrap_or_else(|| self.next(format!("refused: {why}")))
     }
 
     fn used_up(&mut self, step: &Step, bound: &str) -> Course {
@@ -279,13 +245,5 @@ impl Journey<'_> {
     /// The run stays at the step, with another job.
     fn next(&self, reason: String) -> Course {
         Course::stay(Transition { attempt: 0, ..Transition::stay(&self.at, RunState::Running, reason) })
-    }
-
-    /// A person lets an orchestrating step go on.
-    pub(crate) fn forgiven(mut self) -> Self {
-        if let Some(so_far) = self.beyond.memory.orchestrations.get_mut(self.at.step) {
-            so_far.refused = 0;
-        }
-        self
     }
 }

@@ -134,6 +134,9 @@ impl Journey<'_> {
         memory.orchestrations.clear();
         memory.ending = None;
         memory.reserved.clear();
+        memory.wanted.clear();
+        memory.waits_since.clear();
+        memory.refusals.clear();
         memory.leaving.clear();
     }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use model::{RunState, Usage};
+use model::{RetryClass, RunState, Usage};
 use serde_json::json;
 
+use super::change::Said;
 use super::enter::{Arrival, Mode};
-use super::heading::Heading;
+use super::heading::{Course, Heading};
 use super::journey::{Journey, Place};
 use super::{Escalation, Signal, Standing, Transition};
 use crate::workflow::{Step, Workflow};
@@ -26,6 +27,11 @@ impl Memory {
     fn left_to_step(&self, step: &Step) -> Budget {
         let granted = self.granted_to.get(&step.id).copied().unwrap_or_default();
         step.budget.left(granted, self.spent.get(&step.id).copied().unwrap_or_default().into())
+    }
+
+    /// The first of what a step needs that this does not suffice for.
+    fn short(&self, step: &Step, left: Budget) -> Option<&'static str> {
+        left.short(self.wanted.get(&step.id).copied().unwrap_or_default())
     }
 
     fn left_to_run(&self, workflow: &Workflow, step: Option<&str>) -> Budget {
@@ -66,6 +72,17 @@ impl Journey<'_> {
         *of_step = *of_step + spent;
     }
 
+    /// A try ended for want of this much: no other begins before there is as much. `None` where there is, or where the run is
+    /// being undone, which asks nobody.
+    pub(super) fn lacks(&mut self, step: &Step, signal: &Signal<'_>) -> Option<Course> {
+        let Signal::Failed { failure } = signal else { return None };
+        let RetryClass::OverBudget(wanted) = failure.class else { return None };
+        self.memory().wanted.insert(step.id.clone(), wanted.into());
+        let memory = &self.beyond.memory;
+        memory.short(step, memory.left(self.workflow, step)).filter(|_| !self.is_ending())?;
+        Some(Course::stay(Transition::stay(&self.at, RunState::Running, failure.reason.clone())))
+    }
+
     /// Nothing more is set aside for the step.
     pub(super) fn release(&mut self, step: &str) {
         self.memory().reserved.remove(step);
@@ -76,7 +93,7 @@ impl Journey<'_> {
         let left = self.beyond.memory.left(self.workflow, step);
         let spends = step.role.is_some() || !step.budget.is_unbounded();
         let permitted = self.beyond.memory.finishing && !spends;
-        if let Some(what) = left.exhausted().filter(|_| !permitted) {
+        if let Some(what) = self.beyond.memory.short(step, left).filter(|_| !permitted) {
             self.release(&step.id);
             return Err(Box::new(self.overrun(step, what)));
         }
@@ -125,11 +142,13 @@ impl Journey<'_> {
         };
         let memory = self.memory();
         memory.cheaper |= cheaper;
-        if fork.is_some() || memory.left_to_run(workflow, None).exhausted().is_some() {
+        let of_run = memory.left_to_run(workflow, None);
+        let lacks = |id: &&str| workflow.step(id).is_some_and(|step| memory.short(step, of_run).is_some());
+        if fork.is_some() || waiting.iter().any(lacks) {
             memory.granted = memory.granted + Allowance::from(more.unwrap_or(*workflow.budget()));
         }
         for step in waiting.iter().filter_map(|id| workflow.step(id)) {
-            if memory.left_to_step(step).exhausted().is_some() {
+            if memory.short(step, memory.left_to_step(step)).is_some() {
                 let granted = memory.granted_to.entry(step.id.clone()).or_default();
                 *granted = *granted + Allowance::from(more.unwrap_or(step.budget));
             }
@@ -154,7 +173,9 @@ impl Journey<'_> {
             return self.stand(base, arrival);
         };
         if !step.fallback.is_null() {
-            if let Err(why) = self.change(step, &step.fallback, None, &BTreeMap::new(), &Facts::default()) {
+            let (artifacts, facts) = (BTreeMap::new(), Facts::default());
+            let said = Said { output: &step.fallback, patch: None, artifacts: &artifacts, facts: &facts };
+            if let Err(why) = self.change(step, step.capability.as_ref(), &said) {
                 let reason = format!("its fallback is refused: {why}");
                 return self.over(Transition::die(at, reason));
             }
@@ -169,16 +190,21 @@ impl Journey<'_> {
     fn overrun(&self, step: &Step, what: &str) -> Escalation {
         let memory = &self.beyond.memory;
         let spent = memory.spent.get(&step.id).copied().unwrap_or_default();
-        let whose = if memory.left_to_step(step).exhausted().is_some() { "step" } else { "run" };
+        let whose = if memory.short(step, memory.left_to_step(step)).is_some() { "step" } else { "run" };
         Escalation {
             issue_type: BUDGET_OVERRUN.to_owned(),
             question: format!(
-                "Before `{}` the budget of {what} of the {whose} is used up. Shall it be topped up, go on topped up \
-                 with a cheaper model, finish with what is there, or stop?",
+                "Before `{}` the budget of {what} of the {whose} does not suffice any more. Shall it be topped up, go on \
+                 topped up with a cheaper model, finish with what is there, or stop?",
                 step.id
             ),
             rule: Some(format!("budget of the {whose}")),
-            values: json!({ "used": memory.used, "spent_by_step": spent, "reserved": memory.reserved }),
+            values: json!({
+                "used": memory.used,
+                "spent_by_step": spent,
+                "reserved": memory.reserved,
+                "wanted": memory.wanted.get(&step.id),
+            }),
             threshold: Some(json!({ "run": limits(self.workflow.budget()), "step": limits(&step.budget) })),
             due: step.escalation_due,
         }

@@ -12,6 +12,8 @@ impl Journey<'_> {
     /// Leaves the step for a target.
     pub(crate) fn go(mut self, step: &Step, mut heading: Heading) -> Transition {
         self.release(&step.id);
+        self.memory().wanted.remove(&step.id);
+        self.memory().waits_since.remove(&step.id);
         // What went out is out, whatever its gates say; leave to publish is only given past them.
         if heading.lifecycle == Some(Lifecycle::Published) {
             self.reach(Lifecycle::Published);

@@ -457,6 +457,12 @@ impl Workflow {
         &self.untrusted
     }
 
+    /// Whether all that a run is started with counts as coming from outside.
+    #[must_use]
+    pub fn distrusts_inputs(&self) -> bool {
+        self.untrusted.iter().any(|place| matches!(place.as_str(), "" | "/inputs"))
+    }
+
     pub(crate) fn content(&self) -> &BTreeMap<String, Expression> {
         &self.content
     }

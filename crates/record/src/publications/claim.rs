@@ -130,6 +130,27 @@ impl Record {
         taken.map(|row| read(&row)).transpose()
     }
 
+    /// Gives back a claim that was taken over, and of which nothing was sent since: it stands as it was found, past its deadline.
+    /// One that another process took over since stays.
+    ///
+    /// # Errors
+    /// [`Error::Sql`]: the claim is found again once its new deadline has passed.
+    pub async fn give_back(&self, claim: &Publication, found: &Publication) -> Result<(), Error> {
+        sqlx::query(
+            "UPDATE publications SET deadline = $3, resend = $4, restored = $5
+             WHERE publication_id = $1 AND state = 'sent' AND deadline = $2",
+        )
+        .bind(claim.publication_id)
+        .bind(claim.deadline)
+        .bind(found.deadline)
+        .bind(found.resend)
+        .bind(found.restored)
+        .execute(&self.pool)
+        .await
+        .map_err(Error::sql("a claim that is given back"))?;
+        Ok(())
+    }
+
     /// Gives back a claim of which nothing was sent, so that a later try may claim anew. A claim that another process
     /// took over since stays.
     ///

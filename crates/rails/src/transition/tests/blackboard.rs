@@ -93,6 +93,40 @@ fn a_refused_patch_is_a_failure_that_retries_bound() {
 }
 
 #[test]
+fn refused_patches_are_counted_over_the_visits_of_a_step_and_the_third_asks_a_person() {
+    let yaml = "
+name: t
+version: 1
+clusters: { desk: { allowed_writes: [/note] } }
+steps:
+  - { id: write, worker: agent, role: r, cluster: desk, retries: { max_attempts: 2 }, on_failure: look, on_success: { end: done } }
+  - { id: look, worker: etl, on_success: write }
+";
+    let mut run = Simulator::begin(yaml, json!({}));
+    let outside = json!([{ "op": "add", "path": "/inputs", "value": "all is well" }]);
+    let told = |transition: &Transition| {
+        let gate = transition.gates.iter().find(|gate| gate.rule == "guardrail of write").unwrap();
+        (gate.held, gate.values["refused"].clone(), gate.values["reason"].is_string())
+    };
+    for (count, step) in [(1, "write"), (2, "look")] {
+        let refused = proposes(&mut run, "write", &json!({}), &outside);
+        assert_eq!(told(&refused), (Some(false), json!(count), true));
+        assert_eq!((refused.state, refused.step.as_str()), (RunState::Running, step));
+    }
+    run.done("look", &json!({}));
+    let third = proposes(&mut run, "write", &json!({}), &outside);
+    assert_eq!(told(&third).1, 3, "visits do not begin it anew");
+    assert_eq!((third.state, run.row(0).asked.as_deref()), (RunState::Waiting, Some("guardrail")));
+    assert!(matches!(third.beyond.unwrap().patch, Some(Patched::Refused { .. })));
+    let on = run.decide(0, &Decision::Approve).unwrap();
+    assert_eq!((on.state, on.step.as_str(), on.approval), (RunState::Running, "write", None));
+    let anew = proposes(&mut run, "write", &json!({}), &outside);
+    assert_eq!((anew.state, told(&anew).1), (RunState::Running, json!(1)));
+    let lawful = json!([{ "op": "add", "path": "/note", "value": "n" }]);
+    assert_eq!(proposes(&mut run, "write", &json!({}), &lawful).state, RunState::Done);
+}
+
+#[test]
 fn a_title_of_two_lines_is_refused_as_no_content() {
     let mut run = Simulator::begin(BLOG, json!({}));
     run.done("open", &json!({}));

@@ -102,6 +102,38 @@ fn a_person_tops_up_finishes_with_what_is_there_or_stops() {
 }
 
 #[test]
+fn a_try_that_ends_for_want_of_budget_parks_the_run_until_there_is_as_much_as_it_takes() {
+    let mut run = Simulator::begin(SPENDING, json!({}));
+    let lacks = |wanted: u64, spent: u64| {
+        Failure::over_budget(tokens(wanted), "the prompt alone is longer").having_spent(tokens(spent))
+    };
+    let parked = run.signal(0, &Signal::Failed { failure: &lacks(500, 200) }).unwrap();
+    assert_eq!((parked.state, parked.step.as_str(), parked.attempt), (RunState::Parked, "draft", 0));
+    assert!(parked.is_overrun() && parked.reason.contains("the prompt alone is longer"), "{}", parked.reason);
+    let asked = parked.escalation.unwrap();
+    assert!(asked.question.contains("budget of tokens of the step"), "{}", asked.question);
+    assert_eq!((asked.values["used"]["tokens_in"].as_u64(), reserved(&run, "draft")), (Some(200), 0));
+
+    let more = |tokens| Decision::TopUp {
+        more: Budget { tokens: Some(tokens), ..Budget::default() },
+        cheaper: false,
+    };
+    assert_eq!(run.decide(0, &more(99)).unwrap().state, RunState::Parked, "of 600 and 99, 200 are gone");
+    run.decide(0, &more(1)).unwrap();
+    assert_eq!((run.run(), reserved(&run, "draft")), ((RunState::Running, "draft"), 500));
+    spends(&mut run, &Signal::Done { output: &json!({}), patch: None }, tokens(400));
+    assert_eq!((run.run(), run.memory.wanted.len()), ((RunState::Running, "check"), 0));
+
+    // What it says to lack is there: that is a failure like another.
+    let failed = run.signal(0, &Signal::Failed { failure: &lacks(100, 0) }).unwrap();
+    assert_eq!((failed.state, failed.attempt), (RunState::Running, 1));
+    let failed = run.signal(0, &Signal::Failed { failure: &lacks(401, 0) }).unwrap();
+    assert!(failed.escalation.unwrap().question.contains("budget of tokens of the run"));
+    let stopped = run.decide(0, &Decision::Stop).unwrap();
+    assert_eq!(stopped.state, RunState::Rejected);
+}
+
+#[test]
 fn branches_together_set_aside_no_more_than_the_run_has() {
     let yaml = "
 name: t

@@ -6,6 +6,7 @@ mod forks;
 mod gates;
 mod loops;
 mod orchestrate;
+mod outages;
 mod random;
 mod simulator;
 mod trend;

@@ -91,7 +91,18 @@ fn a_patch_outside_of_the_cluster_is_refused_whole_and_the_third_refusal_asks_a_
     assert_eq!(run.row(0).asked.as_deref(), Some("guardrail"));
     let on = run.decide(0, &Decision::Approve).unwrap();
     assert_eq!((on.state, on.approval.is_some()), (RunState::Running, false), "nothing is approved by that");
-    assert_eq!(run.memory.orchestrations["draft"].refused, 0);
+    assert!(run.memory.refusals.is_empty());
+}
+
+#[test]
+fn refusals_are_counted_over_rounds_of_quality() {
+    let mut run = begun();
+    for refused in 1..=2 {
+        assert_eq!(says(&mut run, &json!("all is well")).state, RunState::Running, "{refused}");
+        says(&mut run, &json!({ "call": "request_qa" }));
+        run.done("check", &json!({ "ok": false }));
+    }
+    assert_eq!(says(&mut run, &json!("all is well")).state, RunState::Waiting);
 }
 
 #[test]
@@ -383,7 +394,7 @@ proptest! {
             prop_assert_eq!(&now, &before);
             prop_assert!(transition.approval.is_none());
             let so_far = &run.memory.orchestrations["draft"];
-            prop_assert!(so_far.calls <= 4 && so_far.loops <= 2 && so_far.refused <= 3 && so_far.history.len() <= 20);
+            prop_assert!(so_far.calls <= 4 && so_far.loops <= 2 && so_far.history.len() <= 20);
             let proposes = matches!(Call::read(&said), Ok(Call::ProposePatch { .. }));
             let changed = run.memory.board != before;
             prop_assert!(!changed || acting.is_some() || proposes);
