@@ -121,7 +121,7 @@ impl Agent {
     /// What is known of a tool's call that nobody saw end; `None` where the outlet is no tool.
     pub(crate) async fn known_call(&self, outlet: &str) -> Option<Result<Known, Failure>> {
         let toolbox = self.tools.as_ref()?;
-        Some(match toolbox.find(outlet.strip_prefix(OUTLETS)?).await {
+        Some(match toolbox.find(outlet.strip_prefix(TOOL_CALLS)?).await {
             Ok(Some(known)) if known.repeats() => Ok(Known::Repeatable),
             Ok(_) => Ok(Known::CannotTell),
             Err(failure) => Err(failure),
