@@ -24,11 +24,7 @@ impl Agent {
         turn: u32,
     ) -> Outcome {
         let Some(toolbox) = &self.tools else {
-            return Outcome::Done(told(
-                tool,
-                arguments,
-                Used::Failed(Failure::permanent("this process has no tools")),
-            ));
+            return Outcome::Done(told(tool, arguments, Used::failed("this process has no tools")));
         };
         match self.used(toolbox, job, tool, arguments, turn).await {
             Ok(outcome) => outcome,

@@ -71,6 +71,12 @@ pub(crate) enum Used {
     Failed(Failure),
 }
 
+impl Used {
+    pub(crate) fn failed(reason: impl Into<String>) -> Self {
+        Self::Failed(Failure::permanent(reason))
+    }
+}
+
 impl Toolbox {
     /// Opens what is configured; asks nobody.
     ///
@@ -192,7 +198,7 @@ impl Toolbox {
     pub(crate) async fn recall(&self, tenant: &str, arguments: &Value) -> Result<Used, Failure> {
         match &self.recollection {
             Some(recollection) => recollection.answer(tenant, arguments).await,
-            None => Ok(Used::Failed(Failure::permanent("nothing can be recalled here"))),
+            None => Ok(Used::failed("nothing can be recalled here")),
         }
     }
 

@@ -71,9 +71,7 @@ impl Recollection {
         }
         let index = match self.index.get_or_try_init(|| self.open()).await {
             Ok(index) => index,
-            Err(fault) if fault.kind == FaultKind::Usage => {
-                return Ok(Used::Failed(Failure::permanent(fault.message)));
-            }
+            Err(fault) if fault.kind == FaultKind::Usage => return Ok(Used::failed(fault.message)),
             Err(fault) => return Err(Failure::unavailable(fault.message)),
         };
         let found = recall::answer(index, &self.process.record, tenant, question.text, question.k).await;

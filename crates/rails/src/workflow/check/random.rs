@@ -340,9 +340,9 @@ fn most(nodes: &[Node], from: &Counted, known: &mut BTreeMap<Counted, Option<u64
     let node = &nodes[from.0];
     let fresh = vec![0; nodes.len()];
     let branches = node.opens.iter().flat_map(|(firsts, _)| firsts);
-    let branches =
+    let mut branches =
         branches.map(|first| most(nodes, &(*first, fresh.clone(), fresh.clone()), &mut BTreeMap::new()));
-    let weight = branches.fold(Some(node.weight()), |sum, branch| Some(sum? + branch?));
+    let weight = branches.try_fold(node.weight(), |sum, branch| Some(sum + branch?));
     let longest = weight.and_then(|weight| {
         let exhausted = node.random.max_visits.is_some_and(|most| from.1[from.0] >= most);
         // Doing this step and then dying.
