@@ -215,12 +215,12 @@ steps:
     for run in [doubtful, held] {
         assert_eq!(fleet.record.run(run).await.unwrap().unwrap().state, "waiting");
     }
-    for question in questions {
-        assert!(resolve(&desk, &question, json!({ "decision": "approve" })).await.0.is_success());
-    }
     let letters = fleet.record.dead_letters(&LetterFilter::default(), 10).await.unwrap();
     let reason = "its content stayed approved for longer than 2s";
     assert_eq!(letters.iter().map(|letter| letter.reason.as_str()).collect::<Vec<_>>(), [reason]);
+    for question in questions {
+        assert!(resolve(&desk, &question, json!({ "decision": "approve" })).await.0.is_success());
+    }
     for run in [doubtful, held] {
         ends(&fleet, run, "dead").await;
         assert_eq!(fleet.record.run(run).await.unwrap().unwrap().reason, reason);

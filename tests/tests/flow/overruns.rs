@@ -93,7 +93,7 @@ name: dear
 version: 1
 steps:
   - { id: write, worker: agent, role: writer, on_success: last }
-  - { id: last, worker: judge, gates: { before: [purse] }, on_success: { end: done } }
+  - { id: last, worker: etl, gates: { before: [purse] }, on_success: { end: done } }
 ";
     const GATES: &str = "gates: { purse: { budget_corridor: { cost_per_day: { max: 0.15 } } } }";
     let chat = ChatStandIn::saying(r#"{"text": "dear"}"#).await;
@@ -103,7 +103,7 @@ steps:
     } });
     let set = [format!("agent.providers={providers}"), "agent.provider=dear".to_owned()];
     let set: Vec<&str> = set.iter().map(String::as_str).collect();
-    let (fleet, desk) = gated(DOCUMENT, GATES, &["agent", "judge"], &set).await;
+    let (fleet, desk) = gated(DOCUMENT, GATES, &["agent", "etl"], &set).await;
     // Each call is 120 tokens at a thousandth.
     let first = send(&desk, 1, "").await;
     ends(&fleet, first, "done").await;

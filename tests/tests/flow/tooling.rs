@@ -220,9 +220,14 @@ async fn recall_finds_what_was_embedded_of_the_run_s_own_tenant_and_nothing_of_o
     let stranger = Desk::of(&fleet, "other", &ALL).await;
     send(&stranger, 1, "It is not for the neighbours.").await;
     eventually("both are embedded", async || fleet.runs().await.iter().all(|run| run.step == "judge")).await;
-    let run = begin(&desk).await;
-    ends(&fleet, run, "done").await;
-    let made = outputs(&fleet, run).await;
+    let recalled = async || {
+        let run = begin(&desk).await;
+        ends(&fleet, run, "done").await;
+        outputs(&fleet, run).await
+    };
+    // The agent's index follows the record, behind transactions that may still commit.
+    eventually("it is in the index", async || recalled().await[1]["result"] != json!([])).await;
+    let made = recalled().await;
     let found = made[1]["result"].as_array().unwrap();
     assert_eq!(found.len(), 1, "{made:?}");
     assert_eq!(found[0]["run_id"], json!(embedded), "{made:?}");
