@@ -58,7 +58,7 @@ pub fn carried(
     facts: &Facts,
 ) -> Option<Transition> {
     let step = workflow.step(at.step)?;
-    if at.step == workflow.first_step() && !step.gates_before.is_empty() {
+    if at.step == workflow.first_step() && workflow.looks_before_it_begins() {
         return None;
     }
     // The workflow's own operations come first, and are made again of the output.

@@ -49,8 +49,8 @@ pub(crate) async fn act_knowing<E: From<Error>>(
     let mut kept = manifests::lock(connection, std::iter::once(&item.run)).await?;
     let Some(kept) = kept.remove(&item.run.run).filter(|kept| stands(item, kept)) else { return Ok(None) };
     let mut surroundings = Surroundings::alone(policies, &item.run);
-    match surroundings.route(connection, item, &kept, facts, &mut route).await? {
-        Some(routed) => Ok(advance(connection, item, routed, &kept, &surroundings).await?),
+    match Box::pin(surroundings.route(connection, item, &kept, facts, &mut route)).await? {
+        Some(routed) => Ok(Box::pin(advance(connection, item, routed, &kept, &surroundings)).await?),
         None => Ok(None),
     }
 }

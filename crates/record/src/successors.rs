@@ -124,7 +124,9 @@ impl Record {
             "SELECT p.body, a.name, a.seq, a.body::text AS output, c.body::text AS content
              FROM artifacts a
              JOIN provenance_log p ON p.run_id = a.run_id AND p.branch = 0
-                  AND p.body::json->>'kind' = 'transition' AND p.body::json->>'what' <> 'failed' AND (p.body::json->>'seq')::int = a.seq + 1
+                  AND p.body::json->>'kind' = 'transition' AND (p.body::json->>'seq')::int = a.seq + 1
+                  -- A fallback is no output of the step.
+                  AND p.body::json->>'what' NOT IN ('retried', 'died')
              LEFT JOIN artifacts c ON c.run_id = a.run_id AND c.branch = 0 AND c.seq = a.seq AND c.name = 'content'
              WHERE a.run_id = $1 AND a.branch = 0 AND a.name = p.body::json->>'step' ORDER BY a.seq",
         )

@@ -217,7 +217,8 @@ async fn what_waits_for_a_day_for_a_provider_that_is_out_asks_a_person_and_is_tr
     let sql = |text: &str| {
         fleet.servers.postgres.as_ref().unwrap().sql("tidemill", text).unwrap().trim().to_owned()
     };
-    eventually("it waits", async || sql("SELECT memory->'waits_since'->>'think' FROM manifests") != "").await;
+    eventually("it waits", async || !sql("SELECT memory->'waits_since'->>'think' FROM manifests").is_empty())
+        .await;
     assert_eq!(sql("SELECT attempt FROM runs"), "0", "an outage counts no attempt");
     sql("UPDATE manifests SET memory = jsonb_set(memory::jsonb, '{waits_since,think}',
          to_jsonb(now() - interval '1 day'))::json");

@@ -30,7 +30,6 @@ blackboard:
 clusters:
   desk: { allowed_reads: [/inputs/**, /text], allowed_writes: [/text, /picture] }
 steps:
-  - { id: begin, worker: agent, on_success: draft }
   - id: draft
     worker: agent
     cluster: desk
@@ -71,13 +70,13 @@ fn links<'a>(shown: &'a Value, step: &'a str) -> impl Iterator<Item = &'a Value>
 async fn what_is_there_is_passed_what_fails_is_gone_on_without_and_what_was_done_is_undone() {
     let answers = json!({
         "flight": [{ "seat": 1 }], "hotel": [{ "room": 2 }], "no_hotel": [{ "room": 0 }],
-        "begin": [{ "begun": true }], "draft": [{ "text": "A draft." }], "polish": [{ "text": "Polished." }],
+        "draft": [{ "text": "A draft." }], "polish": [{ "text": "Polished." }],
     });
     let (fleet, desk) = thinking(&[("trip", TRIP), ("article", ARTICLE)], answers, &[]).await;
 
     let (shown, done) = ended(&fleet, &desk, "article", json!({})).await;
     assert_eq!(shown["state"], "done", "{shown}");
-    assert_eq!(done, ["begin", "draft", "polish"]);
+    assert_eq!(done, ["draft", "polish"]);
     assert_eq!(shown["manifest"]["degraded"], json!(["illustrate"]), "{shown}");
     let without = links(&shown, "illustrate").last().unwrap();
     let reason = without["reason"].as_str().unwrap();
@@ -94,7 +93,7 @@ async fn what_is_there_is_passed_what_fails_is_gone_on_without_and_what_was_done
 
     let (shown, done) = ended(&fleet, &desk, "article", json!({ "draft": "mine" })).await;
     assert_eq!(shown["state"], "done", "{shown}");
-    assert_eq!(done, ["begin", "polish"], "what is there is not drafted again");
+    assert_eq!(done, ["polish"], "what is there is not drafted again");
 
     let (shown, done) = ended(&fleet, &desk, "trip", json!({})).await;
     let failed = "the script has no answer for the step `car`";

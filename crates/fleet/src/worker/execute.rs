@@ -110,14 +110,12 @@ async fn run<H: Handler>(engine: Arc<Engine<H>>, work: Work) {
     Box::pin(handle(&engine, work)).await;
 }
 
-/// Whether the rails have a say before the first step of a run: its gates, and budgets beyond the run. Later steps were entered
+/// Whether the rails have a say before the first step of a run: its gates, what is there already, budgets beyond the run. Later steps were entered
 /// by the transition that led to them.
 fn is_to_begin<H: Handler>(engine: &Engine<H>, work: &Work) -> bool {
     let (run, workflow) = (&work.run, &work.workflow);
     let first = run.seq == 0 && run.memory.is_some() && run.step == workflow.first_step();
-    first
-        && (workflow.step(&run.step).is_some_and(|step| !step.gates_before.is_empty())
-            || engine.process.gates.counts_spending(&run.tenant))
+    first && (workflow.looks_before_it_begins() || engine.process.gates.counts_spending(&run.tenant))
 }
 
 async fn handle<H: Handler>(engine: &Arc<Engine<H>>, mut work: Work) {

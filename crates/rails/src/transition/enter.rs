@@ -20,6 +20,8 @@ pub(crate) enum Mode {
     Usual,
     /// By a person's order: it is not passed, whatever is there already.
     Ordered,
+    /// The run begins there: its visit is counted already.
+    Begun,
     /// It was come to before, and something stood in the way: the visit is counted already.
     Again,
 }
@@ -94,7 +96,7 @@ impl Journey<'_> {
         if let Some(passage) = exhausted {
             return passage;
         }
-        if mode == Mode::Usual && self.is_there(step) {
+        if matches!(mode, Mode::Usual | Mode::Begun) && self.is_there(step) {
             return Passage::On(step.on_success.clone());
         }
         Passage::Stop(self.enter(lane, step))
@@ -109,7 +111,7 @@ impl Journey<'_> {
         on_success: &Target,
         mode: Mode,
     ) -> Option<Passage> {
-        if mode == Mode::Again {
+        if matches!(mode, Mode::Again | Mode::Begun) {
             return None;
         }
         let visits = self.memory().visits.entry(id.to_owned()).or_default();

@@ -123,8 +123,9 @@ impl Journey<'_> {
     /// The run comes to its first step by its gates and budgets, before anything is done there.
     fn begin_first(mut self) -> Transition {
         self.release(self.at.step);
+        let arrival = self.arrive(0, &Target::Step(self.at.step.to_owned()), Mode::Begun);
         let base = Transition::stay(&self.at, RunState::Running, "begun");
-        self.resume(base)
+        self.stand(base, arrival)
     }
 
     /// Another life begins with its counts of visits anew, else what died of them could not live.

@@ -374,6 +374,13 @@ impl Workflow {
         &self.first
     }
 
+    /// Whether a run may not come to its first step, or passes it: there are gates before it, or what it makes may be there.
+    #[must_use]
+    pub fn looks_before_it_begins(&self) -> bool {
+        let first = self.step(&self.first);
+        first.is_some_and(|step| !step.gates_before.is_empty() || step.skip_if_exists.is_some())
+    }
+
     /// A step.
     #[must_use]
     pub fn step(&self, id: &str) -> Option<&Step> {
