@@ -164,6 +164,13 @@ impl Successors {
     async fn fitting(&self, of: &LoadedRun, from: &Workflow, to: &Workflow) -> Result<Vec<DoneStep>, Error> {
         let mut done = self.record.done_steps(of.run).await?;
         done.retain(|step| rails::fits(from, to, &step.step));
+        // A fallback is nobody's output.
+        if let Some(memory) = of.memory.as_deref() {
+            done.retain(|step| !memory.degraded.contains(&step.step));
+        }
+        if from.projects() || to.projects() {
+            done.iter_mut().for_each(|step| step.content = None);
+        }
         let worker = |step: &DoneStep| to.step(&step.step).map(|step| step.worker.to_string());
         done.retain(|step| worker(step).as_deref() != Some(EMBEDS));
         for step in done.iter_mut().filter(|step| worker(step).as_deref() == Some(ENRICHES)) {

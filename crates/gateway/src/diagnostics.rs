@@ -88,17 +88,17 @@ impl StepDiagnosis {
         let stood_ms = u64::try_from(time.num_milliseconds()).unwrap_or(0);
         match state {
             RunState::Running => {
-                self.working_ms += worked_ms;
-                self.waiting_ms += stood_ms.saturating_sub(worked_ms);
+                self.working_ms = self.working_ms.saturating_add(worked_ms);
+                self.waiting_ms = self.waiting_ms.saturating_add(stood_ms.saturating_sub(worked_ms));
             }
-            RunState::Waiting | RunState::Parked => self.held_ms += stood_ms,
+            RunState::Waiting | RunState::Parked => self.held_ms = self.held_ms.saturating_add(stood_ms),
             _ => {}
         }
     }
 
     fn left(&mut self, link: &Link) {
-        self.tokens += link.usage.tokens();
-        self.cost_micros += link.usage.cost_micros;
+        self.tokens = self.tokens.saturating_add(link.usage.tokens());
+        self.cost_micros = self.cost_micros.saturating_add(link.usage.cost_micros);
         self.last_error = link.error().or(self.last_error.take());
     }
 }

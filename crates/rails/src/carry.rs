@@ -20,6 +20,9 @@ pub fn fits(from: &Workflow, to: &Workflow, step: &str) -> bool {
         && one.worker == other.worker
         && one.role == other.role
         && one.with == other.with
+        && one.description == other.description
+        && (one.role.is_none() || from.goal() == to.goal())
+        && (one.input.is_empty() && one.patch.is_empty() || from.values() == to.values())
         && one.output_schema == other.output_schema
         && one.cluster == other.cluster
         && one.capability == other.capability
@@ -70,12 +73,14 @@ pub fn carried(
         .beyond
         .as_deref()
         .is_some_and(|beyond| matches!(beyond.patch, Some(Patched::Refused { .. })));
+    // Held back for what it lacks: it is asked for again with that.
+    let lacks = transition.beyond.as_deref().is_some_and(|beyond| !beyond.wants.is_empty());
     let goes_on = transition.state == RunState::Running
         && transition.step != at.step
         && transition.approval.is_none()
         && !refused
         && workflow.step(&transition.step).is_some();
-    goes_on.then_some(transition)
+    (lacks || goes_on).then_some(transition)
 }
 
 #[cfg(test)]
@@ -129,6 +134,7 @@ mod tests {
         for (step, expected) in [
             (format!("  - {{ id: a, worker: etl, with: {{ k: 1 }}, deadline: 5s, {end} }}"), true),
             (format!("  - {{ id: a, worker: etl, {end} }}"), false),
+            (format!("  - {{ id: a, worker: etl, with: {{ k: 1 }}, description: anew, {end} }}"), false),
             (format!("  - {{ id: a, worker: judge, with: {{ k: 1 }}, {end} }}"), false),
             (format!("  - {{ id: b, worker: etl, with: {{ k: 1 }}, {end} }}"), false),
             (format!("  - {{ id: a, worker: etl, with: {{ k: 1 }}, max_visits: 2, {end} }}"), true),

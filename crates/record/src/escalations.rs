@@ -265,7 +265,8 @@ impl Record {
         if won.is_some() {
             dead_letters::mark_replayed(&mut tx, item.run.key()).await?;
             callbacks::expect_another_end(&mut tx, item.run.run).await?;
-            if item.run.memory.is_some() {
+            // A run that was held back goes on with what it had handed out; only another life begins anew.
+            if item.run.memory.is_some() && !item.run.state.is_open() {
                 work_orders::close_all(&mut tx, item.run.key()).await?;
             }
             tx.commit().await.map_err(Error::sql("a commit"))?;

@@ -125,8 +125,7 @@ impl Record {
              FROM artifacts a
              JOIN provenance_log p ON p.run_id = a.run_id AND p.branch = 0
                   AND p.body::json->>'kind' = 'transition' AND (p.body::json->>'seq')::int = a.seq + 1
-                  -- A fallback is no output of the step.
-                  AND p.body::json->>'what' NOT IN ('retried', 'died')
+                  AND p.body::json->>'what' IN ('done', 'carried')
              LEFT JOIN artifacts c ON c.run_id = a.run_id AND c.branch = 0 AND c.seq = a.seq AND c.name = 'content'
              WHERE a.run_id = $1 AND a.branch = 0 AND a.name = p.body::json->>'step' ORDER BY a.seq",
         )

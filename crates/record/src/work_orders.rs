@@ -6,7 +6,7 @@ use model::{RunId, RunState, Sha256Digest};
 use rails::Facts;
 use sqlx::{PgConnection, Row};
 
-use crate::{BranchKey, Error, Item, LoadedRun, Record, Routed, Won, beyond};
+use crate::{BranchKey, Error, Item, LoadedRun, Record, Routed, Won, beyond, manifests};
 
 /// A task that is handed to a worker outside.
 #[derive(Debug, Clone)]
@@ -167,7 +167,12 @@ impl Record {
         route: impl FnMut(&LoadedRun, &Facts) -> Result<Routed, E>,
     ) -> Result<Completed, E> {
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
-        beyond::lock(&mut tx, item).await?;
+        let run = item.run.memory.as_ref().map(|_| &item.run);
+        let locked = manifests::lock(&mut tx, run.into_iter()).await?;
+        let held = locked.get(&item.run.run).is_some_and(|kept| kept.memory.paused.is_some());
+        if held && item.run.branch != 0 && item.run.state == RunState::Running {
+            return Ok(Completed::Moved);
+        }
         let kept = sqlx::query(
             "UPDATE work_orders SET answered_at = now(), answer = $2::json
              WHERE token_sha256 = $1 AND answered_at IS NULL AND closed_at IS NULL",

@@ -222,6 +222,24 @@ async fn an_answer_that_was_refused_or_is_of_an_earlier_life_is_not_taken_again(
 }
 
 #[tokio::test]
+async fn what_is_completed_while_its_run_is_held_back_is_taken_once_that_goes_on() {
+    let server = worker(ResponseTemplate::new(202)).await;
+    let (yard, _) = yard(&server.uri(), json!({}), &ship("", READS)).await;
+    let gateway = yard.fleet.gateway().await;
+    let run = yard.begin("<h1>1</h1>", json!({})).await["run_id"].as_str().unwrap().to_owned();
+    let token = asked(&server, 1).await["callback"]["token"].as_str().unwrap().to_owned();
+    put_off(&yard).await;
+    let path = format!("/v1/runs/{run}");
+    assert_eq!(yard.desk.post(&format!("{path}/pause"), json!({})).await.0, StatusCode::OK);
+    let (status, said) = call_back(&gateway, &token, "", &token, &done()).await;
+    assert_eq!((status, &said["state"]), (StatusCode::OK, &json!("parked")), "{said}");
+    assert_eq!(yard.desk.post(&format!("{path}/resume"), json!({})).await.0, StatusCode::OK);
+    eventually("it is done", async || yard.desk.get(&path).await.1["state"] == "done").await;
+    assert_eq!(server.received_requests().await.unwrap().len(), 1, "nobody is asked for it again");
+    yard.fleet.assert_consistent().await;
+}
+
+#[tokio::test]
 async fn a_call_that_acts_is_completed_by_its_callback_and_confirmed_in_the_ledger() {
     let server = worker(ResponseTemplate::new(202)).await;
     let (yard, _) = yard(&server.uri(), json!({}), &ship(BY_RULE, "")).await;

@@ -191,6 +191,8 @@ impl Journey<'_> {
                 escalation: Some(*overrun),
             };
         }
+        // Time in which a person was asked, or another life, is none of waiting for what is out.
+        self.memory().waits_since.remove(&step.id);
         Place::running(&step.id)
     }
 

@@ -145,6 +145,8 @@ impl Journey<'_> {
         let step = branch.step.clone();
         self.memory().leaving.remove(&number);
         self.release(&step);
+        self.memory().waits_since.remove(&step);
+        self.memory().wanted.remove(&step);
         let opened = self.beyond.opens.len();
         self.beyond.opens.retain(|(opening, _)| *opening != number);
         if self.beyond.opens.len() == opened {

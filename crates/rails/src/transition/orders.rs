@@ -91,6 +91,7 @@ impl Journey<'_> {
     /// A run that was held back at a fork goes on with the branches that were held with it.
     fn let_go(mut self) -> Transition {
         let held = self.memory().paused.take().unwrap_or_default();
+        self.memory().waits_since.clear();
         for (_, branch) in self.memory().branches.iter_mut().filter(|(number, _)| held.contains(number)) {
             branch.state = RunState::Running;
         }

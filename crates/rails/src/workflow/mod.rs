@@ -470,6 +470,12 @@ impl Workflow {
         self.untrusted.iter().any(|place| matches!(place.as_str(), "" | "/inputs"))
     }
 
+    /// Whether its content is made of the blackboard.
+    #[must_use]
+    pub fn projects(&self) -> bool {
+        !self.content.is_empty()
+    }
+
     pub(crate) fn content(&self) -> &BTreeMap<String, Expression> {
         &self.content
     }

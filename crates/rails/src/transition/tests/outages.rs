@@ -64,6 +64,16 @@ fn what_answers_in_between_or_has_the_task_under_way_is_not_out() {
 }
 
 #[test]
+fn time_in_which_a_person_holds_the_run_back_is_none_of_it() {
+    let mut run = begun("");
+    fails(&mut run, 0, &Failure::unavailable("refused"));
+    run.signal(0, &Signal::Park { reason: "weekend" }).unwrap();
+    run.signal(0, &Signal::Unpark).unwrap();
+    assert_eq!(fails(&mut run, 60, &Failure::unavailable("refused")).state, RunState::Running);
+    assert_eq!(fails(&mut run, 84, &Failure::unavailable("refused")).state, RunState::Waiting);
+}
+
+#[test]
 fn a_way_out_is_taken_and_a_bound_of_the_step_goes_before() {
     let day_without = |more: &str| {
         let mut run = begun(more);

@@ -270,9 +270,11 @@ impl Simulator {
 
     fn keep(&mut self, lane: i32, transition: &Transition) {
         assert_eq!(transition.death.is_some(), transition.state == RunState::Dead, "{transition:?}");
-        let held = transition.beyond.as_deref().is_some_and(|beyond| beyond.memory.paused.is_some());
-        let asks = matches!(transition.state, RunState::Waiting | RunState::Parked) && !held;
-        assert_eq!(transition.escalation.is_some(), asks, "{transition:?}");
+        // A run is parked by a budget, which asks, or by a person.
+        if transition.state != RunState::Parked {
+            let asks = transition.state == RunState::Waiting;
+            assert_eq!(transition.escalation.is_some(), asks, "{transition:?}");
+        }
         self.lifecycle = transition.lifecycle;
         let row = Row {
             state: transition.state,
