@@ -58,14 +58,19 @@ async fn runs_that_do_not_move_on_and_jobs_that_no_process_reads_are_told_but_no
     let pauses = r#"agent.breaker={"failures":3,"pause":"200ms","longest_pause":"400ms"}"#;
     fleet.start_with("agent", &[&providers, "agent.provider=away", pauses], &[]).await;
     fleet.start("judge").await;
-    eventually("it has been at the model for a while", async || {
-        at(&fleet, "write").await.is_some_and(|seconds| seconds > 6.0)
+    let write = async || {
+        let run = fleet.runs().await.into_iter().find(|run| run.step == "both")?;
+        fleet.record.branches(run.run_id).await.ok()?.into_iter().find(|branch| branch.step == "write")
+    };
+    eventually("it was tried again and again", async || write().await.is_some_and(|write| write.seq > 2))
+        .await;
+    assert_eq!(write().await.unwrap().attempt, 0);
+    let first = at(&fleet, "write").await.unwrap();
+    eventually("it has been at the model for longer, though it was tried once more", async || {
+        let tried = write().await.is_some_and(|write| write.seq > 3);
+        tried && at(&fleet, "write").await.is_some_and(|seconds| seconds > first + 1.0)
     })
     .await;
-    let run = fleet.runs().await.into_iter().find(|run| run.step == "both").unwrap();
-    let branches = fleet.record.branches(run.run_id).await.unwrap();
-    let write = branches.iter().find(|branch| branch.step == "write").unwrap();
-    assert!(write.seq > 3 && write.attempt == 0, "it was tried again and again: {write:?}");
     for worker in ["judge", "agent"] {
         eventually("somebody reads", async || unattended(&fleet, worker).await == Some(0.0)).await;
     }
