@@ -65,7 +65,7 @@ async fn runs_that_do_not_move_on_and_jobs_that_no_process_reads_are_told_but_no
     eventually("it was tried again and again", async || write().await.is_some_and(|write| write.seq > 2))
         .await;
     assert_eq!(write().await.unwrap().attempt, 0);
-    let first = at(&fleet, "write").await.unwrap();
+    let first = at(&fleet, "write").await.unwrap_or_default();
     eventually("it has been at the model for longer, though it was tried once more", async || {
         let tried = write().await.is_some_and(|write| write.seq > 3);
         tried && at(&fleet, "write").await.is_some_and(|seconds| seconds > first + 1.0)
