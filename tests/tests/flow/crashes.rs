@@ -101,7 +101,7 @@ async fn every_event_ends_once_though_each_worker_is_killed_twice() {
 async fn a_worker_that_sleeps_beyond_the_takeover_time_changes_nothing_when_it_wakes() {
     let mut fleet = Fleet::with(&["embedding", "judge", "publisher"]).await;
     fleet.start_with("etl", &[], &ARMED).await;
-    fleet.add((0..8).map(|n| rogue(&format!("slow-{n}"), n, "1500ms"))).await;
+    fleet.add((0..8).map(|n| rogue(&format!("slow-{n}"), n, "5s"))).await;
     eventually("it holds all of them", async || {
         let consumers = fleet.streams.consumers("etl", 0).await.unwrap_or_default();
         consumers.iter().map(|consumer| consumer.pending).sum::<u64>() == 8
