@@ -116,8 +116,8 @@ pub(crate) async fn resume(
 ) -> Result<Json<Course>, Problem> {
     caller.must("operate")?;
     let run = people::load(&app, &caller, run_id(&id)?, &[]).await?;
-    let asked = app.process.record.escalation_of(run.run).await?;
-    if let Some(asked) = asked.filter(|asked| asked.branch == 0) {
+    let asked = app.process.record.escalations_of(run.run).await?;
+    if let Some(asked) = asked.iter().find(|asked| asked.branch == 0) {
         let id = asked.escalation_id;
         return Err(Problem::conflict(format!("a person is asked about it: answer the escalation {id}")));
     }

@@ -147,22 +147,6 @@ impl Record {
         .transpose()
     }
 
-    /// The open escalation of a run.
-    ///
-    /// # Errors
-    /// [`Error::Sql`]; [`Error::Unreadable`] where the evidence of one is no JSON.
-    pub async fn escalation_of(&self, run: RunId) -> Result<Option<Escalation>, Error> {
-        sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM escalations WHERE run_id = $1 AND resolved_at IS NULL ORDER BY seq DESC LIMIT 1"
-        )))
-        .bind(run.0)
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(Error::sql("an escalation"))?
-        .map(|row| read(&row))
-        .transpose()
-    }
-
     /// What is open about a run and its branches, the run itself first.
     ///
     /// # Errors

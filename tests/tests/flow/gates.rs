@@ -72,14 +72,18 @@ pub(crate) async fn send(desk: &Desk, number: usize, more: &str) -> RunId {
     serde_json::from_value(answer["run_id"].clone()).unwrap()
 }
 
+/// What is open about a run or one of its branches.
+pub(crate) async fn asks(fleet: &Fleet, run: RunId) -> Option<record::Escalation> {
+    fleet.record.escalations_of(run).await.ok()?.into_iter().next()
+}
+
 /// The open escalation of a run, once it has one of this kind.
 pub(crate) async fn asked(fleet: &Fleet, run: RunId, issue_type: &str) -> record::Escalation {
     eventually(&format!("{run} is asked about ({issue_type})"), async || {
-        let open = fleet.record.escalation_of(run).await.ok().flatten();
-        open.is_some_and(|open| open.issue_type == issue_type)
+        asks(fleet, run).await.is_some_and(|open| open.issue_type == issue_type)
     })
     .await;
-    fleet.record.escalation_of(run).await.unwrap().unwrap()
+    asks(fleet, run).await.unwrap()
 }
 
 pub(crate) async fn resolve(desk: &Desk, of: &record::Escalation, decision: Value) -> (StatusCode, Value) {

@@ -2,12 +2,14 @@
 
 mod builtin;
 mod cases;
+mod catalog;
 mod check;
 mod compile;
 mod diff;
 mod differences;
 pub(crate) mod document;
 mod expression;
+mod fault;
 pub(crate) mod flow;
 mod given;
 mod inputs;
@@ -28,109 +30,13 @@ use crate::{Budget, Capability, Retries};
 
 pub use builtin::{BUILTINS, Builtin, WRITE_WORKFLOW, builtin, builtin_trend, linear};
 pub use cases::{CaseResult, run_cases};
+pub use catalog::{Catalog, KnownGate, KnownOutlet, RECALL};
 pub(crate) use compile::AGENT;
 pub use document::PatchOp;
 pub(crate) use expression::Expression;
+pub use fault::{Fault, Faults};
 pub use limits::{Callable, LifecycleTtl, Orchestrate, StepGate, StepTtl};
 pub use worst::WorstCase;
-
-/// What exists outside a document. What is `None` is not known here, and not checked.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Catalog<'a> {
-    /// The worker types.
-    pub workers: &'a [&'a str],
-    /// The roles that agents are configured with.
-    pub roles: Option<&'a [&'a str]>,
-    /// Those of the roles whose provider acts outside: an MCP tool, an HTTP endpoint, a local command. Their steps have a
-    /// side effect unless the document says why not.
-    pub acting_roles: &'a [&'a str],
-    /// The gate policies.
-    pub gates: Option<&'a [KnownGate<'a>]>,
-    /// The tools, by name or by a pattern such as `server.*`; [`RECALL`] is always known.
-    pub tools: Option<&'a [&'a str]>,
-    /// Those of the tools that are declared to have no side effect, with a reason.
-    pub harmless_tools: &'a [&'a str],
-    /// The outlets that bound the stages of what is meant for them.
-    pub outlets: &'a [KnownOutlet<'a>],
-}
-
-/// The built-in tool that searches what was embedded, of the run's tenant.
-pub const RECALL: &str = "recall";
-
-impl Catalog<'_> {
-    /// Whether there is such a tool, as far as that is known here.
-    pub(crate) fn has_tool(&self, tool: &str) -> bool {
-        let known = |known: &&str| crate::glob_matches(known, tool);
-        tool == RECALL || self.tools.is_none_or(|tools| tools.iter().any(known))
-    }
-
-    /// Whether a tool has no side effect: only what is declared so has none.
-    pub(crate) fn is_harmless(&self, tool: &str) -> bool {
-        tool == RECALL || self.harmless_tools.contains(&tool)
-    }
-}
-
-/// An outlet, as far as it bounds the lifecycle of content.
-#[derive(Debug, Clone, Copy)]
-pub struct KnownOutlet<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Whether it is that of steps that name none.
-    pub usual: bool,
-    /// How long content may stay at each stage that is meant for it.
-    pub ttl: LifecycleTtl,
-}
-
-/// A gate policy, as far as a document's checks need it.
-#[derive(Debug, Clone, Copy)]
-pub struct KnownGate<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Whether it asks a person each time, whose yes is an approval.
-    pub asks: bool,
-}
-
-/// One thing that is wrong with a document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fault {
-    /// Where: a step's id, or the place in the document.
-    pub place: String,
-    /// What is wrong; where a path matters, with the path.
-    pub message: String,
-    /// The line of the text, from 1; absent where there is no text, as of a stored document.
-    pub line: Option<u32>,
-    /// The column, from 1.
-    pub column: Option<u32>,
-}
-
-impl Fault {
-    pub(crate) fn new(place: &str, message: impl Into<String>) -> Self {
-        Self { place: place.to_owned(), message: message.into(), line: None, column: None }
-    }
-
-    pub(crate) fn at(self, place: Option<(u32, u32)>) -> Self {
-        let (line, column) = place.unzip();
-        Self { line, column, ..self }
-    }
-}
-
-/// Everything that is wrong with a document. Permanent: a person must change it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct Faults(pub Vec<Fault>);
-
-impl std::fmt::Display for Faults {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (index, fault) in self.0.iter().enumerate() {
-            let newline = if index == 0 { "" } else { "\n" };
-            write!(f, "{newline}  ")?;
-            if let (Some(line), Some(column)) = (fault.line, fault.column) {
-                write!(f, "{line}:{column} ")?;
-            }
-            write!(f, "{}: {}", fault.place, fault.message)?;
-        }
-        Ok(())
-    }
-}
 
 /// A compiled workflow version.
 #[derive(Debug)]

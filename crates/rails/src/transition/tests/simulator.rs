@@ -41,6 +41,8 @@ pub(super) struct Simulator {
     /// How often each fork's join said where the run goes.
     pub(super) joins: Vec<String>,
     pub(super) last: Option<Transition>,
+    /// Whether a person holds it back just now, which asks nobody.
+    held: bool,
     /// What the record would hand over.
     pub(super) around: Around,
     pub(super) answers: Vec<Answer>,
@@ -59,6 +61,7 @@ impl Simulator {
                 Row { state: RunState::Running, step: step.clone(), attempt: 0, asked: None, rule: None },
             )]),
             lifecycle: Lifecycle::Draft,
+            held: false,
             content: None,
             stored: None,
             memory,
@@ -134,7 +137,9 @@ impl Simulator {
         if let Signal::Done { output, .. } | Signal::Escalate { output, .. } = signal {
             self.artifacts.insert(self.row(lane).step.clone(), (*output).clone());
         }
+        self.held = matches!(signal, Signal::Park { .. });
         self.store(lane, transition.clone());
+        self.held = false;
         Ok(transition)
     }
 
@@ -270,11 +275,8 @@ impl Simulator {
 
     fn keep(&mut self, lane: i32, transition: &Transition) {
         assert_eq!(transition.death.is_some(), transition.state == RunState::Dead, "{transition:?}");
-        // A run is parked by a budget, which asks, or by a person.
-        if transition.state != RunState::Parked {
-            let asks = transition.state == RunState::Waiting;
-            assert_eq!(transition.escalation.is_some(), asks, "{transition:?}");
-        }
+        let asks = matches!(transition.state, RunState::Waiting | RunState::Parked) && !self.held;
+        assert_eq!(transition.escalation.is_some(), asks, "{transition:?}");
         self.lifecycle = transition.lifecycle;
         let row = Row {
             state: transition.state,
