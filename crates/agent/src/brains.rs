@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use calls::Secret;
+use calls::{Secret, Secrets};
 use fleet::Fault;
 use model::Failure;
 use providers::{
@@ -21,6 +21,7 @@ pub(crate) fn open(config: &Section) -> Result<BTreeMap<String, Chain>, Fault> {
         pause: breaker.pause,
         longest_pause: breaker.longest_pause,
     };
+    let secrets = secrets(config);
     let guarded = config
         .providers
         .iter()
@@ -28,7 +29,7 @@ pub(crate) fn open(config: &Section) -> Result<BTreeMap<String, Chain>, Fault> {
             let cassette = cassette(name, section)?;
             let provider = kind(name, section, config.callbacks.as_deref())?;
             let guarded = Guarded::new(name, provider, section.price, section.timeout, policy);
-            Ok((name.as_str(), Arc::new(guarded.with_cassette(cassette))))
+            Ok((name.as_str(), Arc::new(guarded.with_cassette(cassette).without(secrets.clone()))))
         })
         .collect::<Result<BTreeMap<_, _>, Fault>>()?;
     let chain = |(name, section): (&String, &ProviderSection)| {
@@ -43,7 +44,7 @@ pub(crate) fn open(config: &Section) -> Result<BTreeMap<String, Chain>, Fault> {
 }
 
 /// Every secret of the providers: no text that is kept may have them.
-pub(crate) fn secrets(config: &Section) -> Vec<Secret> {
+pub(crate) fn secrets(config: &Section) -> Secrets {
     let mut secrets = Vec::new();
     for section in config.providers.values() {
         secrets.extend(section.openai.iter().map(|kind| kind.api_key.clone()));
@@ -56,7 +57,7 @@ pub(crate) fn secrets(config: &Section) -> Vec<Secret> {
             environments.flat_map(|values| values.values()).map(|value| Secret::from(value.as_str())),
         );
     }
-    secrets
+    secrets.into_iter().collect()
 }
 
 fn cassette(name: &str, section: &ProviderSection) -> Result<Option<Cassette>, Fault> {

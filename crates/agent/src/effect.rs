@@ -39,7 +39,7 @@ impl Agent {
         };
         let output = if work.job.dry_run {
             let would_send = json!({ "step": ask.step, "role": ask.role, "input": ask.input });
-            json!({ "dry_run": true, "outlet": outlet, "would_send": self.without_secrets(would_send) })
+            json!({ "dry_run": true, "outlet": outlet, "would_send": self.secrets.out_of(would_send) })
         } else {
             json!({ "outlet": outlet })
         };
@@ -67,8 +67,7 @@ impl Agent {
         let answer = match self.take_or_ask(&work, &ask).await {
             Ok(answer) => answer,
             Err(Unanswered { failure, under_way }) => {
-                let reason = self.scrubbed(&failure.reason);
-                let result = failed(Failure { reason, ..failure }, under_way);
+                let result = failed(failure, under_way);
                 return if under_way { result } else { self.bounded(&ask.key, result) };
             }
         };
@@ -77,15 +76,15 @@ impl Agent {
             Ok(proposal) => EffectResult::Answered {
                 reference: format!("{} by {}", effect.name, answer.model),
                 answer: Box::new(CallAnswer {
-                    output: self.without_secrets(proposal.output),
-                    patch: proposal.patch.map(|patch| self.without_secrets(patch)),
+                    output: self.secrets.out_of(proposal.output),
+                    patch: proposal.patch.map(|patch| self.secrets.out_of(patch)),
                     model: Some(answer.model),
                     usage: answer.usage,
                 }),
             },
             // It was called: what that did outside nobody can say.
             Err(wrong) => {
-                let wrong = self.scrubbed(&wrong);
+                let wrong = self.secrets.scrubbed(&wrong);
                 if let Err(failure) = self.refuse(&work, &ask).await {
                     return EffectResult::Unsettled { reason: failure.reason };
                 }

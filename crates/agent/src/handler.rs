@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use calls::Secret;
+use calls::Secrets;
 use fleet::{
     BreakerKind, Breakers, Fault, Handler, JobContext, Metrics, Needs, ProviderLabels, REGISTRAR, Registrar,
     WorkOrders,
@@ -35,7 +35,7 @@ pub struct Agent {
     pub(crate) roles: BTreeMap<String, Role>,
     pub(crate) config: Section,
     pub(crate) tools: Option<Toolbox>,
-    secrets: Vec<Secret>,
+    pub(crate) secrets: Secrets,
     metrics: Metrics,
     registrar: Option<Registrar>,
     pub(crate) orders: Option<WorkOrders>,
@@ -128,13 +128,13 @@ impl Agent {
                 }
             }
         }
-        let wrong = complaint.map(|complaint| self.scrubbed(&complaint.wrong)).unwrap_or_default();
+        let wrong = complaint.map(|complaint| self.secrets.scrubbed(&complaint.wrong)).unwrap_or_default();
         Err(Failure::permanent(format!("no answer fits what was asked for: {wrong}"))
             .having_spent(spent)
             .into())
     }
 
-    /// Asks once. A failure has what was spent before as well, and no secret.
+    /// Asks once. A failure has what was spent before as well.
     pub(crate) async fn answered(
         &self,
         work: &Assignment<'_>,
@@ -143,7 +143,7 @@ impl Agent {
     ) -> Result<Answer, Failure> {
         self.take_or_ask(work, ask).await.map_err(|Unanswered { failure, .. }| {
             let usage = spent + failure.usage;
-            Failure { reason: self.scrubbed(&failure.reason), ..failure }.having_spent(usage)
+            failure.having_spent(usage)
         })
     }
 
@@ -173,7 +173,7 @@ impl Agent {
         let Some(breakers) = &self.breakers else { return };
         for link in provider.links() {
             match link.outage() {
-                Some(reason) => breakers.opened(BreakerKind::Provider, link.name(), &self.scrubbed(&reason)),
+                Some(reason) => breakers.opened(BreakerKind::Provider, link.name(), &reason),
                 None => breakers.closed(BreakerKind::Provider, link.name()),
             }
         }
@@ -188,8 +188,8 @@ impl Agent {
         usage: Usage,
     ) -> Report {
         Report {
-            output: self.without_secrets(proposal.output),
-            patch: proposal.patch.map(|patch| self.without_secrets(patch)),
+            output: self.secrets.out_of(proposal.output),
+            patch: proposal.patch.map(|patch| self.secrets.out_of(patch)),
             model: Some(model),
             usage,
             ..self.asked(work, ask)
@@ -199,7 +199,7 @@ impl Agent {
     /// A report of what is asked, and by which prompt.
     pub(crate) fn asked(&self, work: &Assignment<'_>, ask: &Ask) -> Report {
         let prompt = format!("{}\n{}\n\n{}", work.role.prompt.title(), ask.system, ask.prompt);
-        let prompt: String = self.scrubbed(&prompt).chars().take(PROMPT_KEPT).collect();
+        let prompt: String = self.secrets.scrubbed(&prompt).chars().take(PROMPT_KEPT).collect();
         Report { prompt: Some(prompt), prompt_sha256: Some(work.role.prompt.sha256), ..Report::default() }
     }
 
@@ -210,23 +210,6 @@ impl Agent {
 
     pub(crate) fn providers(&self) -> impl Iterator<Item = &Chain> {
         self.roles.values().flat_map(|role| role.provider.iter().chain(&role.cheaper))
-    }
-
-    pub(crate) fn scrubbed(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| secret.scrubbed(&text))
-    }
-
-    /// The same JSON, no string or key of which has a secret.
-    pub(crate) fn without_secrets(&self, value: Value) -> Value {
-        match value {
-            Value::String(text) => Value::String(self.scrubbed(&text)),
-            Value::Array(items) => items.into_iter().map(|item| self.without_secrets(item)).collect(),
-            Value::Object(fields) => fields
-                .into_iter()
-                .map(|(key, value)| (self.scrubbed(&key), self.without_secrets(value)))
-                .collect(),
-            other => other,
-        }
     }
 }
 

@@ -35,7 +35,21 @@ impl Agent {
             }
         }
         let answer = self.ask(work, ask).await;
+        if answer.is_err() {
+            self.note_takers(work, ask).await?;
+        }
         answer.map_err(|failure| Unanswered { under_way: work.provider.has_under_way(&ask.key), failure })
+    }
+
+    /// Only whoever said that it has the task under way is waited for, and loses patience with.
+    async fn note_takers(&self, work: &Assignment<'_>, ask: &Ask) -> Result<(), Failure> {
+        let Some(orders) = &self.orders else { return Ok(()) };
+        for link in work.provider.links().filter(|link| link.has_under_way(&ask.key)) {
+            for called_back in link.callbacks(&ask.key) {
+                orders.taken(&called_back.callback.token).await?;
+            }
+        }
+        Ok(())
     }
 
     /// None where nothing is kept of them.

@@ -20,5 +20,5 @@ mod template;
 
 pub use callback::Callback;
 pub use hook::Hook;
-pub use secret::Secret;
+pub use secret::{Secret, Secrets};
 pub use template::Template;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 
 use model::Failure;
-use rmcp::model::{CallToolRequestParams, CallToolResult};
+use rmcp::model::{CallToolRequestParams, CallToolResult, ListToolsResult, PaginatedRequestParams};
 use rmcp::service::{RoleClient, RunningService, ServiceError};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
-use crate::{Secret, http};
+use crate::{Secret, Secrets, http};
 
 /// Bytes that a server may say over stdio in one session.
 const LONGEST_SESSION: u64 = 4 << 20;
@@ -28,6 +28,8 @@ const TOOL_PAGES: usize = 20;
 pub struct Server {
     place: Place,
     client: reqwest::Client,
+    /// What it is given and may repeat: its token, and a program's environment.
+    secrets: Secrets,
 }
 
 /// Where a server is.
@@ -42,6 +44,7 @@ enum Place {
 /// A session, and the program that it is with.
 pub struct Session {
     service: RunningService<RoleClient, ()>,
+    secrets: Secrets,
     _program: Option<Child>,
 }
 
@@ -106,12 +109,14 @@ impl Server {
         url: Option<String>,
         token: &Secret,
     ) -> Result<Self, Failure> {
+        let given = environment.values().map(|value| Secret::from(value.as_str()));
+        let secrets = given.chain([token.clone()]).collect();
         let place = match url {
             Some(url) if command.is_empty() => Place::Address(url, token.text().map(str::to_owned)),
             None if !command.is_empty() => Place::Program(command, environment),
             _ => return Err(Failure::permanent("give either `command` or `url`")),
         };
-        Ok(Self { place, client: http::client()? })
+        Ok(Self { place, client: http::client()?, secrets })
     }
 
     /// Opens a session.
@@ -119,8 +124,10 @@ impl Server {
     /// # Errors
     /// Unavailable: it cannot be started or reached, or does not greet.
     pub async fn open(&self) -> Result<Session, Failure> {
-        let unavailable =
-            |e: &dyn std::fmt::Display| Failure::unavailable(format!("no session with the server: {e}"));
+        let unavailable = |e: &dyn std::fmt::Display| {
+            let words = excerpt(&self.secrets.scrubbed(&e.to_string()));
+            Failure::unavailable(format!("no session with the server: {words}"))
+        };
         match &self.place {
             Place::Address(url, token) => {
                 let mut config = StreamableHttpClientTransportConfig::with_uri(url.as_str());
@@ -129,7 +136,7 @@ impl Server {
                 }
                 let transport = StreamableHttpClientTransport::with_client(self.client.clone(), config);
                 let service = rmcp::serve_client((), transport).await.map_err(|e| unavailable(&e))?;
-                Ok(Session { service, _program: None })
+                Ok(Session { service, secrets: self.secrets.clone(), _program: None })
             }
             Place::Program(command, environment) => {
                 let mut child = spawn(command, environment)?;
@@ -139,7 +146,7 @@ impl Server {
                 let service = rmcp::serve_client((), (output.take(LONGEST_SESSION), input))
                     .await
                     .map_err(|e| unavailable(&e))?;
-                Ok(Session { service, _program: Some(child) })
+                Ok(Session { service, secrets: self.secrets.clone(), _program: Some(child) })
             }
         }
     }
@@ -172,16 +179,10 @@ impl Session {
         let mut listed = Vec::new();
         let mut cursor = None;
         for _ in 0..TOOL_PAGES {
-            let request =
-                cursor.map(|cursor| rmcp::model::PaginatedRequestParams::default().with_cursor(Some(cursor)));
-            let page = self
-                .service
-                .list_tools(request)
-                .await
-                .map_err(|e| Failure::unavailable(format!("the server does not list its tools: {e}")))?;
+            let page = self.page(cursor).await?;
             listed.extend(page.tools.iter().map(|tool| Listed {
                 name: tool.name.to_string(),
-                description: excerpt(tool.description.as_deref().unwrap_or_default()),
+                description: excerpt(&self.secrets.scrubbed(tool.description.as_deref().unwrap_or_default())),
                 schema: Value::Object((*tool.input_schema).clone()),
             }));
             cursor = page.next_cursor;
@@ -199,13 +200,7 @@ impl Session {
     pub async fn has_tool(&self, name: &str) -> Result<bool, Failure> {
         let mut cursor = None;
         for _ in 0..TOOL_PAGES {
-            let request =
-                cursor.map(|cursor| rmcp::model::PaginatedRequestParams::default().with_cursor(Some(cursor)));
-            let page = self
-                .service
-                .list_tools(request)
-                .await
-                .map_err(|e| Failure::unavailable(format!("the server does not list its tools: {e}")))?;
+            let page = self.page(cursor).await?;
             if page.tools.iter().any(|tool| tool.name == *name) {
                 return Ok(true);
             }
@@ -217,20 +212,30 @@ impl Session {
         Ok(false)
     }
 
+    /// A page of the server's tools, from a cursor on.
+    async fn page(&self, cursor: Option<String>) -> Result<ListToolsResult, Failure> {
+        let request = cursor.map(|cursor| PaginatedRequestParams::default().with_cursor(Some(cursor)));
+        let page = self.service.list_tools(request).await;
+        page.map_err(|e| {
+            let words = excerpt(&self.secrets.scrubbed(&e.to_string()));
+            Failure::unavailable(format!("the server does not list its tools: {words}"))
+        })
+    }
+
     /// Calls a tool.
     pub async fn call(&self, tool: &str, arguments: Map<String, Value>) -> Called {
         let call = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
+        let scrubbed = |words: &str| self.secrets.scrubbed(words);
         match self.service.peer().call_tool(call).await {
             Ok(result) if result.is_error == Some(true) => {
-                Called::Refused(format!("the tool failed: {}", excerpt(&texts(&result))))
+                Called::Refused(format!("the tool failed: {}", excerpt(&scrubbed(&texts(&result)))))
             }
-            Ok(result) => {
-                Called::Answered(ToolAnswer { text: texts(&result), structured: result.structured_content })
-            }
-            Err(ServiceError::McpError(error)) => {
-                Called::Refused(error.to_string().chars().take(EXCERPT).collect())
-            }
-            Err(error) => Called::Broken(error.to_string()),
+            Ok(result) => Called::Answered(ToolAnswer {
+                text: scrubbed(&texts(&result)),
+                structured: result.structured_content.map(|content| self.secrets.out_of(content)),
+            }),
+            Err(ServiceError::McpError(error)) => Called::Refused(excerpt(&scrubbed(&error.to_string()))),
+            Err(error) => Called::Broken(excerpt(&scrubbed(&error.to_string()))),
         }
     }
 }

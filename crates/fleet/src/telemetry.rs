@@ -21,8 +21,8 @@ pub(crate) struct Telemetry {
 /// # Errors
 /// [`Fault`] of kind usage for a wrong filter or endpoint.
 pub(crate) fn start(name: &str, log: &Log) -> Result<Telemetry, Fault> {
-    // Spans pass whatever is logged.
-    let filter = EnvFilter::try_new(format!("{},tidemill_fleet::spans=info", log.filter))
+    // Spans pass whatever is logged. What an MCP server answers may have its token, and its client logs that.
+    let filter = EnvFilter::try_new(format!("rmcp=off,{},tidemill_fleet::spans=info", log.filter))
         .map_err(|e| Fault::usage(format!("log.filter: {e}")))?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match log.format {

@@ -16,7 +16,7 @@ pub struct WorkOrders(Record);
 pub struct WorkOrder {
     /// What the worker completed it with, JSON.
     pub answer: Option<String>,
-    /// For how long it has been out.
+    /// For how long a worker has had it; zero where none has taken it.
     pub since: Duration,
     /// How long ago the worker gave a sign of life by itself.
     pub heard: Option<Duration>,
@@ -50,6 +50,14 @@ impl WorkOrders {
         };
         let handed = self.0.hand_out(&order).await.map_err(away)?;
         Ok(WorkOrder { answer: handed.answer, since: handed.since, heard: handed.heard })
+    }
+
+    /// Notes that a worker has taken it: from now on it is waited for.
+    ///
+    /// # Errors
+    /// Unavailable: the record is away.
+    pub async fn taken(&self, token: &str) -> Result<(), Failure> {
+        self.0.take_work(sha256(&[token.as_bytes()])).await.map_err(away)
     }
 
     /// Gives an order up: whoever asks for the task again begins anew.

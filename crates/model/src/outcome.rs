@@ -22,6 +22,22 @@ pub enum Outcome {
     Failed(Failure),
 }
 
+impl Outcome {
+    /// With words that can be stored, see [`storable`]. A handler may report what somebody else said.
+    #[must_use]
+    pub fn storable(mut self) -> Self {
+        match &mut self {
+            Self::Done(_) | Self::Plan(..) => {}
+            Self::Escalate(_, Question { issue_type, question }) => {
+                *issue_type = storable(issue_type);
+                *question = storable(question);
+            }
+            Self::Reject(_, reason) | Self::Failed(Failure { reason, .. }) => *reason = storable(reason),
+        }
+        self
+    }
+}
+
 /// What a finished step leaves.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
@@ -286,5 +302,18 @@ mod tests {
         let EffectResult::Rejected { reason } = said.storable() else { panic!("it stays what it is") };
         assert!(reason.starts_with("a\u{fffd}bc"));
         assert_eq!(reason.chars().count(), WORDS_KEPT);
+    }
+
+    #[test]
+    fn what_a_handler_reports_of_others_words_can_be_stored() {
+        let question = Question { issue_type: "low\0".to_owned(), question: "is it\0?".to_owned() };
+        for outcome in [
+            Outcome::Failed(Failure::permanent("half\0a page")),
+            Outcome::Reject(Report::default(), "no\0".to_owned()),
+            Outcome::Escalate(Report::default(), question),
+        ] {
+            let said = format!("{:?}", outcome.storable());
+            assert!(!said.contains("\\0") && said.contains('\u{fffd}'), "{said}");
+        }
     }
 }

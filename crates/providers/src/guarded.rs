@@ -1,8 +1,9 @@
-//! A provider behind its guards: a price, a timeout, a breaker and a cassette.
+//! A provider behind its guards: a price, a timeout, a breaker, a cassette, and secrets that nothing of it may have.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use calls::Secrets;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use model::{Failure, RetryClass, Usage};
@@ -60,6 +61,7 @@ pub struct Guarded {
     timeout: Duration,
     policy: BreakerPolicy,
     cassette: Option<Cassette>,
+    secrets: Secrets,
     state: Mutex<State>,
 }
 
@@ -83,13 +85,39 @@ impl Guarded {
         timeout: Duration,
         policy: BreakerPolicy,
     ) -> Self {
-        Self { name: name.into(), provider, price, timeout, policy, cassette: None, state: Mutex::default() }
+        Self {
+            name: name.into(),
+            provider,
+            price,
+            timeout,
+            policy,
+            cassette: None,
+            secrets: Secrets::default(),
+            state: Mutex::default(),
+        }
     }
 
     /// With a cassette.
     #[must_use]
     pub fn with_cassette(self, cassette: Option<Cassette>) -> Self {
         Self { cassette, ..self }
+    }
+
+    /// Keeps these out of whatever it says.
+    #[must_use]
+    pub fn without(self, secrets: Secrets) -> Self {
+        Self { secrets, ..self }
+    }
+
+    /// An answer or a failure, in words that may be kept.
+    fn cleaned(&self, answer: Result<Answer, Failure>) -> Result<Answer, Failure> {
+        let words = |text: &str| model::storable(&self.secrets.scrubbed(text));
+        match answer {
+            Ok(Answer { said, usage, model }) => {
+                Ok(Answer { said: said.without(&self.secrets), usage, model: words(&model) })
+            }
+            Err(failure) => Err(Failure { reason: words(&failure.reason), ..failure }),
+        }
     }
 
     /// Its name in the configuration.
@@ -175,6 +203,7 @@ impl Guarded {
             let failure = Failure::transient(format!("there was no answer within {timeout:?}"));
             Err(failure.having_spent(self.provider.charged_unheard(ask)))
         });
+        let answer = self.cleaned(answer);
         self.note(&answer);
         trial.0 = None;
         let spent = |usage: Usage| Usage { millis: millis(began), ..self.price.of(usage) };
@@ -229,7 +258,7 @@ impl Provider for Guarded {
     }
 
     fn heard(&self, key: &str, token: &str, said: &str) -> Option<Result<Answer, Failure>> {
-        let answer = self.provider.heard(key, token, said)?;
+        let answer = self.cleaned(self.provider.heard(key, token, said)?);
         Some(answer.map(|answer| Answer { usage: self.price.of(answer.usage), ..answer }))
     }
 

@@ -27,7 +27,7 @@ mod tool;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use calls::Callback;
+use calls::{Callback, Secrets};
 use futures::future::BoxFuture;
 use model::{Failure, Usage};
 use serde_json::{Map, Value};
@@ -79,6 +79,25 @@ pub enum Said {
     Text(String),
     /// JSON.
     Json(Value),
+}
+
+impl Said {
+    /// Its bytes, as text.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Json(value) => value.to_string().len(),
+        }
+    }
+
+    /// The same, in which none of these secrets is.
+    #[must_use]
+    pub(crate) fn without(self, secrets: &Secrets) -> Self {
+        match self {
+            Self::Text(text) => Self::Text(secrets.scrubbed(&text)),
+            Self::Json(value) => Self::Json(secrets.out_of(value)),
+        }
+    }
 }
 
 /// A provider's answer.

@@ -44,7 +44,6 @@ pub struct ToolConfig {
 #[derive(Debug)]
 pub struct Tool {
     server: Server,
-    token: Secret,
     tool: String,
     arguments: Vec<(String, Template)>,
     repeatable: bool,
@@ -67,7 +66,7 @@ impl Tool {
             .collect::<Result<_, _>>()?;
         let repeatable = config.repeatable;
         let server = Server::new(config.command, config.environment, config.url, &config.token)?;
-        Ok(Self { server, token: config.token, tool: config.tool, arguments, repeatable })
+        Ok(Self { server, tool: config.tool, arguments, repeatable })
     }
 
     /// What renders to JSON other than a string is that JSON.
@@ -96,19 +95,12 @@ impl Tool {
             return Err(Failure::permanent(format!("the server has no tool `{}`", self.tool)));
         }
         match session.call(&self.tool, arguments).await {
-            Called::Answered(answer) if answer.text.len() > LONGEST_ANSWER => {
-                Err(longer_than(LONGEST_ANSWER))
+            Called::Answered(answer) => {
+                let said = answer.structured.map_or(Said::Text(answer.text), Said::Json);
+                if said.len() > LONGEST_ANSWER { Err(longer_than(LONGEST_ANSWER)) } else { Ok(said) }
             }
-            Called::Answered(answer) => Ok(match answer.structured {
-                Some(value) => Said::Json(value),
-                None => Said::Text(self.token.scrubbed(&answer.text)),
-            }),
-            Called::Refused(reason) => {
-                Err(Failure::permanent(format!("the tool refuses: {}", self.token.scrubbed(&reason))))
-            }
-            Called::Broken(reason) => {
-                Err(Failure::transient(format!("the session broke: {}", self.token.scrubbed(&reason))))
-            }
+            Called::Refused(reason) => Err(Failure::permanent(format!("the tool refuses: {reason}"))),
+            Called::Broken(reason) => Err(Failure::transient(format!("the session broke: {reason}"))),
         }
     }
 }

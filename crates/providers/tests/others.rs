@@ -170,6 +170,9 @@ async fn tool_server() -> MockServer {
                 "serverInfo": { "name": "stand-in", "version": "1" },
             }),
             "tools/list" => json!({ "tools": [{ "name": "measure", "inputSchema": { "type": "object" } }] }),
+            "tools/call" if message["params"]["arguments"]["topic"] == "long" => {
+                json!({ "content": [], "structuredContent": { "long": "x".repeat(2 << 20) } })
+            }
             "tools/call" if message["params"]["arguments"]["topic"] == "none" => {
                 json!({ "content": [{ "type": "text", "text": "no such topic" }], "isError": true })
             }
@@ -214,7 +217,22 @@ async fn a_tool_is_called_with_the_steps_input_or_what_templates_make_of_it() {
         assert_eq!(failure.class, RetryClass::Permanent);
         assert!(failure.reason.contains(words), "{failure}");
     }
+    let long = Ask { input: json!({ "input": { "topic": "long" } }), ..ask() };
+    let failure = tool(json!({})).complete(&long).await.unwrap_err();
+    assert!(failure.reason.contains("longer than 1048576 bytes"), "{failure}");
     assert!(tool(json!({})).acts_outside());
+}
+
+#[tokio::test]
+async fn a_token_that_a_tool_server_repeats_is_in_no_failure() {
+    const TOKEN: &str = "hush-hush-0123456789";
+    let server = answering(ResponseTemplate::new(403).set_body_string(format!("bad token {TOKEN}"))).await;
+    tls();
+    let config = json!({ "url": server.uri(), "tool": "measure", "token": TOKEN });
+    let tool = Tool::new(serde_json::from_value::<ToolConfig>(config).unwrap()).unwrap();
+    let failure = tool.complete(&ask()).await.unwrap_err();
+    assert_eq!(failure.class, RetryClass::Unavailable);
+    assert!(failure.reason.contains("bad token ***"), "{failure}");
 }
 
 fn program(command: &[&str], more: &Value) -> Program {
@@ -363,6 +381,29 @@ async fn a_cassette_repeats_what_was_said_and_refuses_what_was_not_asked() {
     let failure = replay.complete(&Ask { prompt: "Else.".to_owned(), ..ask() }).await.unwrap_err();
     assert_eq!(failure.class, RetryClass::Permanent, "{failure}");
     assert_eq!(stand_in.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn secrets_and_what_cannot_be_stored_are_kept_out_of_answers_failures_and_cassettes() {
+    const KEY: &str = "sk-of-another-provider";
+    let folder = tempfile::tempdir().unwrap();
+    let guarded = |server: &MockServer| {
+        let worker = Box::new(http(server, Duration::from_secs(5)));
+        Guarded::new("a", worker, Price::default(), Duration::from_secs(5), POLICY)
+            .with_cassette(Some(Cassette::Record(folder.path().to_owned())))
+            .without([Secret::from(KEY)].into_iter().collect())
+    };
+    let body = json!({ "output": { KEY: [KEY] }, "model": format!("m\0{KEY}") });
+    let server = answering(ResponseTemplate::new(200).set_body_json(&body)).await;
+    let answer = guarded(&server).complete(&ask()).await.unwrap();
+    assert_eq!((answer.said, answer.model.as_str()), (Said::Json(json!({ "***": ["***"] })), "m\u{fffd}***"));
+    let tape = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    assert!(!std::fs::read_to_string(tape).unwrap().contains(KEY));
+
+    let server =
+        answering(ResponseTemplate::new(500).set_body_string(format!("half\0 a page of {KEY}"))).await;
+    let failure = guarded(&server).complete(&ask()).await.unwrap_err();
+    assert!(failure.reason.contains("half\u{fffd} a page of ***"), "{failure}");
 }
 
 #[tokio::test]

@@ -200,7 +200,8 @@ CREATE TABLE work_orders (
     seq          integer NOT NULL,
     step         text NOT NULL,
     visit        bigint NOT NULL,
-    asked_at     timestamptz NOT NULL DEFAULT now(),
+    -- When a worker took it, by what it answered or by a sign of life: since then it is waited for.
+    taken_at     timestamptz,
     -- The worker's last sign of life by itself.
     heard_at     timestamptz,
     answered_at  timestamptz,

@@ -30,7 +30,7 @@ pub struct NewWorkOrder<'a> {
 pub struct Handed {
     /// What the worker completed it with, JSON.
     pub answer: Option<String>,
-    /// For how long it has been out.
+    /// For how long a worker has had it; zero where none has taken it.
     pub since: Duration,
     /// How long ago the worker gave a sign of life by itself.
     pub heard: Option<Duration>,
@@ -77,11 +77,11 @@ impl Record {
              VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (token_sha256) DO UPDATE SET
                  signing_key = $2, run_id = $3, branch = $4, seq = $5, step = $6, visit = $7, closed_at = NULL,
-                 asked_at = CASE WHEN w.closed_at IS NULL AND w.run_id = $3 THEN w.asked_at ELSE now() END,
+                 taken_at = CASE WHEN w.closed_at IS NULL AND w.run_id = $3 THEN w.taken_at END,
                  heard_at = CASE WHEN w.closed_at IS NULL AND w.run_id = $3 THEN w.heard_at END,
                  answered_at = CASE WHEN w.closed_at IS NULL AND w.run_id = $3 THEN w.answered_at END,
                  answer = CASE WHEN w.closed_at IS NULL AND w.run_id = $3 THEN w.answer END
-             RETURNING answer::text AS answer, (extract(epoch FROM now() - asked_at) * 1000)::bigint AS since,
+             RETURNING answer::text AS answer, (extract(epoch FROM now() - taken_at) * 1000)::bigint AS since,
                        (extract(epoch FROM now() - heard_at) * 1000)::bigint AS heard",
         )
         .bind(&order.token.0[..])
@@ -97,9 +97,22 @@ impl Record {
         let age = |millis: i64| Duration::from_millis(u64::try_from(millis).unwrap_or_default());
         Ok(Handed {
             answer: row.get("answer"),
-            since: age(row.get("since")),
+            since: row.get::<Option<i64>, _>("since").map(age).unwrap_or_default(),
             heard: row.get::<Option<i64>, _>("heard").map(age),
         })
+    }
+
+    /// Notes that a worker has taken a task: from now on it is waited for.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn take_work(&self, token: Sha256Digest) -> Result<(), Error> {
+        sqlx::query("UPDATE work_orders SET taken_at = now() WHERE token_sha256 = $1 AND taken_at IS NULL")
+            .bind(&token.0[..])
+            .execute(&self.pool)
+            .await
+            .map_err(Error::sql("a task that was taken"))?;
+        Ok(())
     }
 
     /// Gives an order up: a completion of it comes too late, and whoever asks for the task again begins anew.
@@ -144,7 +157,7 @@ impl Record {
     /// [`Error::Sql`].
     pub async fn hear_of_work(&self, token: Sha256Digest) -> Result<bool, Error> {
         let heard = sqlx::query(
-            "UPDATE work_orders SET heard_at = now()
+            "UPDATE work_orders SET heard_at = now(), taken_at = coalesce(taken_at, now())
              WHERE token_sha256 = $1 AND answered_at IS NULL AND closed_at IS NULL",
         )
         .bind(&token.0[..])

@@ -326,6 +326,7 @@ async fn a_provider_that_is_no_good_ends_as_a_dead_letter_and_never_as_a_stuck_r
         (Turn::Says(r#"{"pages":"lies"}"#.to_owned()), 3, "no answer fits"),
         (Turn::Fails(400, "no such model".to_owned()), 1, "no such model"),
         (Turn::Fails(500, "boom".to_owned()), 5, "failed 5 times"),
+        (Turn::Fails(422, "half\0a page".to_owned()), 1, "half\u{fffd}a page"),
         (Turn::Silent, 5, "failed 5 times"),
     ] {
         let told = format!("{turn:?}");

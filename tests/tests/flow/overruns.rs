@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use testkit::{ChatStandIn, Turn, eventually};
 
 use crate::fleet::{END, metrics};
-use crate::gates::{asked, ends, gated, resolve, send};
+use crate::gates::{asked, asks, ends, gated, resolve, send};
 
 const DOCUMENT: &str = "
 name: spends
@@ -162,8 +162,7 @@ async fn a_budget_that_does_not_suffice_in_the_middle_of_a_step_parks_the_run_wi
 
     let first = overrun.escalation_id;
     eventually("it is asked about the second step", async || {
-        let open = fleet.record.escalation_of(run).await.ok().flatten();
-        open.is_some_and(|open| open.escalation_id != first)
+        asks(&fleet, run).await.is_some_and(|open| open.escalation_id != first)
     })
     .await;
     let overrun = asked(&fleet, run, "budget_overrun").await;
@@ -192,11 +191,29 @@ async fn a_budget_that_does_not_suffice_in_the_middle_of_a_step_parks_the_run_wi
     fleet.assert_consistent().await;
 }
 
-/// Around each commit that settles what a try spent and reserves for the next one.
+/// Around each commit that settles what a try spent and reserves for the next one, and everywhere between two of them. The
+/// first passage of the three reserves for the first step.
 #[tokio::test]
 async fn whoever_dies_around_a_commit_that_reserves_leaves_spending_and_runs_that_agree() {
-    const POINTS: [&str; 6] =
-        ["commit:1", "committed:1", "commit:2", "committed:2", "commit:3", "committed:3"];
+    const POINTS: [&str; 17] = [
+        "read:1",
+        "commit:1",
+        "committed:1",
+        "hand_over:1",
+        "handed_over:1",
+        "read:2",
+        "handled:1",
+        "commit:2",
+        "committed:2",
+        "hand_over:2",
+        "handed_over:2",
+        "read:3",
+        "handled:2",
+        "commit:3",
+        "committed:3",
+        "hand_over:3",
+        "handed_over:3",
+    ];
     let chat = ChatStandIn::saying(r#"{"text": "dear"}"#).await;
     let set = agents(&chat);
     let set: Vec<&str> = set.iter().map(String::as_str).collect();
@@ -233,11 +250,55 @@ async fn whoever_dies_around_a_commit_that_reserves_leaves_spending_and_runs_tha
     );
     let kept = "sum((memory->'used'->>'tokens_in')::bigint + (memory->'used'->>'tokens_out')::bigint)";
     let kept = sql(&format!("SELECT {kept} FROM manifests"));
-    assert_eq!(kept, "1440", "two calls of each run are charged, be it that one was made twice");
+    let calls = format!("{}", POINTS.len() * 2 * 120);
+    assert_eq!(kept, calls, "two calls of each run are charged, be it that one was made twice");
     for scope in ["day", "intent", "tenant"] {
         assert_eq!(sql(&format!("SELECT tokens FROM spending WHERE scope = '{scope}'")), kept, "{scope}");
     }
     assert_eq!(sql("SELECT count(*) FROM reserved_spending"), "0");
     let runs: Vec<Value> = fleet.runs().await.iter().map(|run| json!(run.state)).collect();
     assert_eq!(runs, vec![json!("done"); POINTS.len()]);
+}
+
+/// Around the commit that parks a run because the day does not suffice for its second step.
+#[tokio::test]
+async fn whoever_dies_around_a_commit_that_parks_asks_once_and_has_nothing_reserved() {
+    const POINTS: [&str; 5] = ["handled:1", "commit:2", "committed:2", "hand_over:2", "handed_over:2"];
+    let chat = ChatStandIn::saying(r#"{"text": "dear"}"#).await;
+    let set = agents(&chat);
+    let set: Vec<&str> = set.iter().map(String::as_str).collect();
+    let (mut fleet, desk) = gated(DOCUMENT, &bounds(5100), &[], &set).await;
+    let gates = fleet.servers.folder().join("gates.yaml");
+    let files = format!("gates.files={}", json!([gates.display().to_string()]));
+    let set: Vec<&str> = set.iter().copied().chain(["worker.takeover_after=1s", &files]).collect();
+    let sql = |fleet: &crate::fleet::Fleet, text: &str| {
+        fleet.servers.postgres.as_ref().unwrap().sql("tidemill", text).unwrap().trim().to_owned()
+    };
+    for (round, point) in POINTS.iter().enumerate() {
+        let marker = fleet.servers.folder().join(format!("parked-died-at-{}", point.replace(':', "-")));
+        let environment = [
+            ("TIDEMILL_FAILPOINT", *point),
+            ("TIDEMILL_FAILPOINT_ONCE", marker.to_str().expect("a path in UTF-8")),
+        ];
+        fleet.start_with("agent", &set, &environment).await;
+        let run = send(&desk, round, "").await;
+        let (_, dying) = fleet.workers.last_mut().expect("the worker just started");
+        let died = dying.wait(END).await;
+        assert!(died.is_some_and(|status| status.code().is_none()), "it dies at {point}: {}", dying.log());
+        fleet.workers.pop();
+        fleet.start_with("agent", &set, &environment).await;
+        let overrun = asked(&fleet, run, "budget_overrun").await;
+        let count = format!("SELECT count(*) FROM escalations WHERE run_id = '{run}'");
+        assert_eq!(sql(&fleet, &count), "1", "asked once after a death at {point}");
+        assert_eq!(sql(&fleet, "SELECT count(*) FROM reserved_spending"), "0", "after a death at {point}");
+        let answer = json!({ "decision": "top_up", "more": { "tokens": 5000 } });
+        let (status, said) = resolve(&desk, &overrun, answer).await;
+        assert!(status.is_success(), "{said}");
+        ends(&fleet, run, "done").await;
+        fleet.assert_consistent().await;
+        fleet.signal("agent", Signal::SIGKILL);
+        fleet.workers.pop();
+        // The next day begins with nothing spent.
+        sql(&fleet, "UPDATE spending SET tokens = 0, granted_tokens = 0");
+    }
 }

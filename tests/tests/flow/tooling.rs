@@ -26,6 +26,9 @@ steps:
     on_success: { end: done }
 ";
 
+/// What the server is called with.
+const TOKEN: &str = "hush-hush-0123456789";
+
 type Calls = Arc<Mutex<Vec<Value>>>;
 
 /// An MCP server with two tools, which keeps what they were called with.
@@ -70,7 +73,7 @@ fn settings(server: &MockServer) -> (String, String) {
         "arguments": { "type": "object", "required": ["city"], "properties": { "city": { "type": "string" } } },
         "command": { "command": ["sh", "-c", "cat > /dev/null; echo '{\"sky\":\"grey\"}'"] },
     } });
-    let crm = json!({ "crm": { "url": server.uri(), "timeout": "1s", "harmless": { "find": "it only looks up" } } });
+    let crm = json!({ "crm": { "url": server.uri(), "token": TOKEN, "timeout": "1s", "harmless": { "find": "it only looks up" } } });
     (format!("tools.registry={weather}"), format!("tools.servers={crm}"))
 }
 
@@ -205,6 +208,24 @@ async fn a_call_that_nobody_saw_end_is_not_made_again() {
     assert!(status.is_success(), "{answer}");
     eventually("the run is done", async || fleet.runs().await[0].state == "done").await;
     assert_eq!(calls.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_a_tool_server_repeats_is_in_no_log_and_no_run() {
+    let server = MockServer::start().await;
+    let repeats = ResponseTemplate::new(403).set_body_string(format!("bad token {TOKEN}"));
+    Mock::given(method("POST")).respond_with(repeats).mount(&server).await;
+    let (fleet, desk) = fleet(&server, &[uses("crm.find", json!({ "who": "Ada" }))], &[]).await;
+    let run = begin(&desk).await;
+    eventually("the run tells what it waits for", async || {
+        fleet.runs().await[0].reason.contains("bad token ***")
+    })
+    .await;
+    let (_, shown) = desk.get(&format!("/v1/runs/{run}")).await;
+    assert!(!shown.to_string().contains(TOKEN), "{shown}");
+    for name in ["agent", "planner", "gateway"] {
+        assert!(!fleet.log(name).contains(TOKEN), "{name}: {}", fleet.log(name));
+    }
 }
 
 #[tokio::test]

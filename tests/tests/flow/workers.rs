@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 use testkit::eventually;
 use tokio::io::AsyncBufReadExt as _;
-use wiremock::{MockServer, ResponseTemplate};
+use wiremock::matchers::method;
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::acting::{BY_RULE, SECRET, Yard, section, ship, worker};
 use crate::fleet::Fleet;
@@ -144,6 +145,35 @@ async fn a_callback_completes_its_own_task_once_and_wakes_its_run_at_once() {
     let last = entries.iter().find(|entry| entry["what"] == "done" && entry["step"] == "deploy").unwrap();
     assert_eq!((&last["model"], &last["usage"]["tokens_in"]), (&json!("mine"), &json!(7)), "{last}");
     yard.fleet.assert_consistent().await;
+}
+
+/// Patience is for a worker that has its task under way, not for one that is out for longer.
+#[tokio::test]
+async fn a_worker_that_is_out_for_longer_than_its_patience_does_its_task_once_it_is_back() {
+    let server = MockServer::start().await;
+    let out = ResponseTemplate::new(503).insert_header("retry-after", "1");
+    Mock::given(method("POST")).respond_with(out).up_to_n_times(3).mount(&server).await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(202)).mount(&server).await;
+    let (yard, _) = yard(&server.uri(), json!({ "patience": "2s" }), &ship("", READS)).await;
+    let gateway = yard.fleet.gateway().await;
+    yard.begin("<h1>1</h1>", json!({})).await;
+    let task = asked(&server, 4).await;
+    let token = task["callback"]["token"].as_str().unwrap();
+    let (status, said) = call_back(&gateway, token, "", token, &done()).await;
+    assert_eq!(status, StatusCode::OK, "{said}");
+    let runs = yard.fleet.settled(1).await;
+    assert_eq!(runs[0].state, "done", "{runs:?}");
+}
+
+/// One that said that it has its task, and nothing more, is given up once its patience is over.
+#[tokio::test]
+async fn a_worker_that_took_its_task_and_never_ends_it_is_given_up() {
+    let server = worker(ResponseTemplate::new(202).insert_header("retry-after", "1")).await;
+    let (yard, _) = yard(&server.uri(), json!({ "patience": "3s" }), &ship("", READS)).await;
+    yard.begin("<h1>1</h1>", json!({})).await;
+    let runs = yard.fleet.settled(1).await;
+    assert_eq!(runs[0].state, "dead", "{runs:?}");
+    assert!(runs[0].reason.contains("did not finish within 3s"), "{runs:?}");
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use calls::Secret;
 use calls::mcp::Server;
+use calls::{Secret, Secrets};
 use fleet::{Fault, Process};
 use jsonschema::Validator;
 use model::{Failure, RetryClass};
@@ -36,7 +36,7 @@ pub struct Toolbox {
     known: BTreeMap<String, Arc<Known>>,
     servers: BTreeMap<String, Served>,
     recollection: Option<Recollection>,
-    secrets: Vec<Secret>,
+    secrets: Secrets,
 }
 
 /// A server, and its tools once it was asked.
@@ -185,7 +185,7 @@ impl Toolbox {
         match known.provider.complete(&ask).await {
             Ok(answer) => Ok(Used::Answered(self.kept(&answer.said))),
             Err(failure) => {
-                let failure = Failure { reason: self.scrubbed(&failure.reason), ..failure };
+                let failure = Failure { reason: self.secrets.scrubbed(&failure.reason), ..failure };
                 match failure.class {
                     RetryClass::Permanent | RetryClass::Unreadable => Ok(Used::Failed(failure)),
                     _ => Err(failure),
@@ -202,17 +202,13 @@ impl Toolbox {
         }
     }
 
-    fn scrubbed(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| secret.scrubbed(&text))
-    }
-
     /// What was answered, bounded and without our secrets.
     fn kept(&self, said: &Said) -> Value {
         let text = match said {
             Said::Json(value) => value.to_string(),
             Said::Text(text) => text.clone(),
         };
-        let text = self.scrubbed(&text);
+        let text = self.secrets.scrubbed(&text);
         match serde_json::from_str(&text) {
             Ok(value) if text.len() <= LONGEST_RESULT => value,
             _ => Value::String(text.chars().take(LONGEST_RESULT / 4).collect()),
@@ -349,7 +345,7 @@ fn boxed(provider: impl Provider + 'static) -> Box<dyn Provider> {
     Box::new(provider)
 }
 
-fn secrets(section: &Section) -> Vec<Secret> {
+fn secrets(section: &Section) -> Secrets {
     let mut secrets: Vec<Secret> = section.servers.values().map(|server| server.token.clone()).collect();
     for tool in section.registry.values() {
         secrets.extend(tool.mcp.iter().map(|kind| kind.token.clone()));
@@ -361,5 +357,5 @@ fn secrets(section: &Section) -> Vec<Secret> {
     });
     let environments = of_tools.chain(section.servers.values().map(|server| &server.environment));
     secrets.extend(environments.flat_map(|values| values.values()).map(|value| Secret::from(value.as_str())));
-    secrets
+    secrets.into_iter().collect()
 }

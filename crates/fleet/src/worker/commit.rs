@@ -51,6 +51,10 @@ pub(crate) struct Finished {
 
 impl Finished {
     pub(crate) fn new(work: Work, happening: Happening) -> Self {
+        let happening = match happening {
+            Happening::Outcome(outcome) => Happening::Outcome(outcome.storable()),
+            other => other,
+        };
         let claims = match &happening {
             Happening::Outcome(Outcome::Done(report) | Outcome::Escalate(report, _)) => report.claims.clone(),
             _ => model::Claims::default(),
