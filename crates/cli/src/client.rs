@@ -113,8 +113,20 @@ impl Client {
 
     /// Sends NDJSON.
     pub(crate) async fn send_lines(&self, lines: &str) -> Result<Value, Fault> {
+        self.answer(self.lines(lines)).await
+    }
+
+    fn lines(&self, lines: &str) -> reqwest::RequestBuilder {
         let request = self.request(Method::POST, "/v1/events").header("content-type", "application/x-ndjson");
-        self.answer(request.body(lines.to_owned())).await
+        request.body(lines.to_owned())
+    }
+
+    /// Offers NDJSON once: the answer, whatever it is.
+    pub(crate) async fn offer(&self, lines: &str) -> Result<(StatusCode, Value), Fault> {
+        let response = self.lines(lines).send().await.map_err(|e| self.unreachable(&e))?;
+        let status = response.status();
+        let answer = response.json().await;
+        answer.map(|answer| (status, answer)).map_err(|e| self.unreachable(&e))
     }
 
     /// Follows server-sent events from after the id `after`, or from now on.

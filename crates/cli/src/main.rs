@@ -12,6 +12,7 @@ mod dlq;
 mod doctor;
 mod escalations;
 mod ingest;
+mod load;
 mod local_work;
 mod model_folder;
 mod pause;
@@ -85,6 +86,7 @@ async fn run(args: Args) -> Result<(), Fault> {
         Command::Up(up) => up::run(up).await,
         Command::Demo(demo) => demo::run(demo).await,
         Command::Ingest(ingest) => ingest::run(ingest).await,
+        Command::Load(load) => Box::pin(load::run(load)).await,
         Command::Runs(command) => runs::run(command).await,
         Command::Escalations(command) => escalations::run(command).await,
         Command::Why(why) => why::run(why).await,

@@ -10,7 +10,7 @@ pub(crate) struct Up {
     /// Folder of the fleet's data, logs and token
     #[arg(long, default_value = ".tidemill", value_name = "FOLDER")]
     pub(crate) folder: PathBuf,
-    /// Processes of a worker type, such as etl=4; may be repeated
+    /// Processes of a worker type, such as etl=4, or etl=1..4 as its backlog asks for; may be repeated
     #[arg(long, value_name = "WORKER=COUNT")]
     pub(crate) scale: Vec<String>,
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! Commands, flags and their help.
 
 mod letters;
+mod load;
 mod local;
 mod operate;
 mod publications;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub(crate) use letters::{Dlq, Letters};
+pub(crate) use load::{Load, Profile};
 pub(crate) use local::{Config, Demo, Model, Up};
 pub(crate) use operate::{Pausable, Pause, Prune, Restored, Resume, Tokens, Vectors};
 pub(crate) use publications::{Answer, Publications, Triggers};
@@ -35,7 +37,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a local fleet, with servers of its own where no URL is given
-    #[command(after_help = "Example:\n  tidemill up --scale etl=4")]
+    #[command(after_help = "Example:\n  tidemill up --scale etl=4\n  tidemill up --scale etl=1..4")]
     Up(Up),
     /// Run a local fleet on the sample events, show where each ends, and stop
     #[command(after_help = "Example:\n  tidemill demo")]
@@ -45,6 +47,11 @@ pub(crate) enum Command {
         after_help = "Example:\n  tidemill ingest events.ndjson\n  echo '{\"source\":\"me\",\"payload\":{\"body\":\"Hello.\"}}' | tidemill ingest -"
     )]
     Ingest(Ingest),
+    /// Send made-up events at a steady rate, whatever becomes of them, and say what became of them
+    #[command(
+        after_help = "Example:\n  tidemill load --rate 500 --for 60s --profile mixed\n  tidemill load --ramp --rate 200 --for 10s\n\nTimes count from when an event was due, so that a fleet that stalls cannot hide it. Ends with 70 where an accepted\nevent has no run."
+    )]
+    Load(Load),
     /// Begin runs, look at them, hold one back, send one through again, or cancel it
     #[command(subcommand, after_help = "Example:\n  tidemill runs list --state waiting")]
     Runs(Runs),

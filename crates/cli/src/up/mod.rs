@@ -2,10 +2,10 @@
 
 mod processes;
 mod restarts;
+mod scale;
 mod servers;
 mod status;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use crate::args::Up;
 use crate::client::LocalFleet;
 use crate::tokens;
 use processes::Processes;
+use scale::Following;
 use servers::Servers;
 
 pub(crate) use status::Status;
@@ -56,6 +57,7 @@ pub(crate) struct LocalFleetRun {
     pub(crate) known: LocalFleet,
     pub(crate) token: String,
     names: StreamNames,
+    scale: scale::Scales,
     servers: Servers,
     processes: Processes,
     _lock: File,
@@ -134,7 +136,7 @@ impl LocalFleetRun {
         if let Some(fault) = crate::config::faults(&settings).into_iter().next() {
             return Err(fault);
         }
-        let scale = scales(scale)?;
+        let scale = scale::scales(scale)?;
         let gateway: gateway::config::Section = settings.section("gateway")?;
         private(folder)?;
         let folder = folder
@@ -174,6 +176,7 @@ impl LocalFleetRun {
             known,
             token,
             names: settings.shared.streams.clone(),
+            scale,
             servers,
             processes,
             _lock: lock,
@@ -187,6 +190,7 @@ impl LocalFleetRun {
     /// Keeps the fleet running until it is told to stop, or until it cannot go on.
     async fn supervise(&mut self, told: &mut ToldToStop) -> Option<Fault> {
         let mut status = Status::new(&self.known, self.names.clone()).await;
+        let mut following = Following::new(&self.known, self.names.clone(), &self.scale).await;
         loop {
             let fault = tokio::select! {
                 () = told.wait() => return None,
@@ -194,6 +198,9 @@ impl LocalFleetRun {
             };
             if fault.is_some() {
                 return fault;
+            }
+            if let Err(fault) = following.follow(&mut self.processes).await {
+                return Some(fault);
             }
             status.show(&self.processes.counts()).await;
         }
@@ -231,27 +238,6 @@ fn known((redis, database): (Redis, Database), gateway: String, servers: &Server
         redis: Redis { url: None, ..redis },
         database: Database { url: None, ..database },
     }
-}
-
-fn scales(given: &[String]) -> Result<BTreeMap<String, usize>, Fault> {
-    given
-        .iter()
-        .map(|text| {
-            let wrong = || {
-                Fault::usage(format!(
-                    "--scale {text}: write it as WORKER=COUNT, such as etl=4; workers are {}",
-                    NAMES.join(", ")
-                ))
-            };
-            let (name, count) = text.split_once('=').ok_or_else(wrong)?;
-            let count = count.parse().ok().filter(|count| (0..=64).contains(count)).ok_or_else(wrong)?;
-            // Two gateways of one machine would want one address.
-            if !NAMES.contains(&name) || (name == "gateway" && count > 1) {
-                return Err(wrong());
-            }
-            Ok((name.to_owned(), count))
-        })
-        .collect()
 }
 
 fn private(folder: &Path) -> Result<(), Fault> {
@@ -326,14 +312,6 @@ mod tests {
         assert!(refused.contains(&std::process::id().to_string()), "{refused}");
         drop(held);
         lock(folder.path()).unwrap();
-    }
-
-    #[test]
-    fn scales_are_read_and_nonsense_is_refused() {
-        assert_eq!(scales(&["etl=4".to_owned()]).unwrap()["etl"], 4);
-        for bad in ["etl", "etl=x", "moon=2", "etl=-1", "gateway=2", "etl=1000"] {
-            assert!(scales(&[bad.to_owned()]).is_err(), "{bad}");
-        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use record::Record;
 
 use super::NAMES;
 use super::restarts::Restarts;
+use super::scale::Scales;
 
 /// How long the gateway may take to answer at first.
 const READY: Duration = Duration::from_secs(60);
@@ -21,6 +22,10 @@ const MODEL_THREADS: &str = "RAYON_NUM_THREADS";
 
 pub(super) struct Processes {
     members: Vec<Member>,
+    /// What every process is started with.
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    folder: PathBuf,
     grace: Duration,
 }
 
@@ -32,6 +37,9 @@ struct Member {
     log: PathBuf,
     process: Option<Supervised>,
     restarts: Restarts,
+    number: usize,
+    /// Told to end for good.
+    retiring: bool,
 }
 
 impl Processes {
@@ -39,33 +47,63 @@ impl Processes {
         folder: &Path,
         overrides: &Overrides,
         environment: &[(String, String)],
-        scale: &BTreeMap<String, usize>,
+        scale: &Scales,
         grace: Duration,
     ) -> Result<Self, Fault> {
-        let own = std::env::current_exe().map_err(|e| Fault::bug(e.to_string()))?;
         let mut arguments = Vec::new();
         if let Some(config) = &overrides.config {
             arguments.extend(["--config".to_owned(), config.display().to_string()]);
         }
         arguments.extend(overrides.set.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
-        let mut members = Vec::new();
+        let mut processes = Self {
+            members: Vec::new(),
+            arguments,
+            environment: environment.to_vec(),
+            folder: folder.to_owned(),
+            // A worker gives back what it holds within its grace; a little more is for the way out.
+            grace: grace + Duration::from_secs(5),
+        };
         for name in NAMES {
-            for number in 1..=scale.get(name).copied().unwrap_or(1) {
-                let mut member = Member {
-                    name,
-                    program: own.with_file_name(format!("tidemill-{name}")),
-                    arguments: arguments.clone(),
-                    environment: environment.to_vec(),
-                    log: folder.join("logs").join(format!("{name}-{number}.log")),
-                    process: None,
-                    restarts: Restarts::new(),
-                };
-                member.launch()?;
-                members.push(member);
-            }
+            processes.scale(name, scale.get(name).map_or(1, |range| *range.start()))?;
         }
-        // A worker gives back what it holds within its grace; a little more is for the way out.
-        Ok(Self { members, grace: grace + Duration::from_secs(5) })
+        Ok(processes)
+    }
+
+    /// Starts processes of a type until there are so many, or tells those beyond to end.
+    pub(super) fn scale(&mut self, name: &str, wanted: usize) -> Result<(), Fault> {
+        let Some(name) = NAMES.into_iter().find(|known| *known == name) else { return Ok(()) };
+        let staying = || |member: &&mut Member| member.name == name && !member.retiring;
+        let running = self.members.iter_mut().filter(staying()).count();
+        for member in self.members.iter_mut().filter(staying()).skip(wanted) {
+            member.retire();
+        }
+        for _ in running..wanted {
+            self.add(name)?;
+        }
+        if wanted != running && running > 0 {
+            println!("{name}: {running} → {wanted} processes");
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, name: &'static str) -> Result<(), Fault> {
+        let own = std::env::current_exe().map_err(|e| Fault::bug(e.to_string()))?;
+        let taken = |number: &usize| self.members.iter().any(|one| one.name == name && one.number == *number);
+        let number = (1..).find(|number| !taken(number)).unwrap_or_default();
+        let mut member = Member {
+            name,
+            program: own.with_file_name(format!("tidemill-{name}")),
+            arguments: self.arguments.clone(),
+            environment: self.environment.clone(),
+            log: self.folder.join("logs").join(format!("{name}-{number}.log")),
+            process: None,
+            restarts: Restarts::new(),
+            number,
+            retiring: false,
+        };
+        member.launch()?;
+        self.members.push(member);
+        Ok(())
     }
 
     /// Waits until the gateway takes requests, and the planner has said what is wanted of each source.
@@ -90,7 +128,8 @@ impl Processes {
 
     /// Restarts what died. A fault where a process calls its configuration wrong: restarting would not help.
     pub(super) fn tend(&mut self) -> Option<Fault> {
-        self.members.iter_mut().find_map(Member::tend)
+        self.members.retain_mut(|member| !member.has_retired());
+        self.members.iter_mut().filter(|member| !member.retiring).find_map(Member::tend)
     }
 
     /// How many processes of each type run.
@@ -150,6 +189,18 @@ impl Member {
         self.process = Some(process);
         self.restarts.started();
         Ok(())
+    }
+
+    /// Tells it to end, and not to be started again. What it holds it gives back.
+    fn retire(&mut self) {
+        self.retiring = true;
+        if let Some(process) = &mut self.process {
+            process.signal(Signal::SIGTERM);
+        }
+    }
+
+    fn has_retired(&mut self) -> bool {
+        self.retiring && self.process.as_mut().is_none_or(|process| process.ended().is_some())
     }
 
     fn tend(&mut self) -> Option<Fault> {
