@@ -22,6 +22,7 @@ mod gateway_limits;
 mod goals;
 mod guardrails;
 mod letters;
+mod load;
 mod logs;
 mod misbehaviour;
 mod notifications;
