@@ -133,6 +133,65 @@ fn a_try_that_ends_for_want_of_budget_parks_the_run_until_there_is_as_much_as_it
     assert_eq!(stopped.state, RunState::Rejected);
 }
 
+const LOOPS: &str = "
+name: t
+version: 1
+budget: { tokens: 10000 }
+steps:
+  - { id: write, worker: agent, budget: { tokens: 100 }, max_visits: 5, on_success: check }
+  - { id: check, worker: etl, branches: [{ when: check.again, to: write }], on_success: { end: done } }
+";
+
+#[test]
+fn the_budget_of_a_step_is_of_each_visit() {
+    let mut run = Simulator::begin(LOOPS, json!({}));
+    for visit in 1..=3 {
+        assert_eq!(reserved(&run, "write"), 100, "visit {visit}");
+        let failure = Failure::transient("half an answer").having_spent(tokens(30));
+        run.signal(0, &Signal::Failed { failure: &failure }).unwrap();
+        assert_eq!(reserved(&run, "write"), 70, "the tries of a visit share its budget");
+        spends(&mut run, &Signal::Done { output: &json!({}), patch: None }, tokens(50));
+        run.done("check", &json!({ "again": true }));
+    }
+    assert_eq!(run.memory.spent["write"].tokens(), 240, "what is told is of all visits");
+    assert_eq!(run.run(), (RunState::Running, "write"));
+}
+
+#[test]
+fn what_is_granted_to_a_step_is_for_the_visit_that_it_is_at() {
+    let mut run = Simulator::begin(LOOPS, json!({}));
+    let failure = Failure::transient("again").having_spent(tokens(100));
+    let parked = run.signal(0, &Signal::Failed { failure: &failure }).unwrap();
+    assert!(parked.is_overrun());
+    run.decide(0, &Decision::Approve).unwrap();
+    assert_eq!(reserved(&run, "write"), 100);
+    spends(&mut run, &Signal::Done { output: &json!({}), patch: None }, tokens(10));
+    run.done("check", &json!({ "again": true }));
+    assert_eq!(reserved(&run, "write"), 100, "of 100, and nothing of what was left of the grant");
+
+    let forks = "
+name: t
+version: 1
+steps:
+  - { id: start, worker: etl, on_success: both }
+  - { id: both, parallel: { branches: [a] }, max_visits: 3, on_success: check }
+  - { id: a, worker: agent, budget: { cost: 0 }, on_success: join }
+  - { id: check, worker: etl, branches: [{ when: check.again, to: both }], on_success: { end: done } }
+";
+    let more = Budget { cost_micros: Some(10), ..Budget::default() };
+    let mut run = Simulator::begin(forks, json!({}));
+    run.done("start", &json!({}));
+    for _ in 0..2 {
+        assert_eq!(run.run(), (RunState::Parked, "both"), "each visit begins with nothing");
+        run.decide(0, &Decision::TopUp { more, cheaper: false }).unwrap();
+        assert_eq!((run.run(), run.memory.reserved["a"].cost_micros), ((RunState::Running, "both"), 10));
+        let spent = Usage { cost_micros: 4, ..Usage::default() };
+        let facts = Facts { usage: spent, memory: Some(run.memory.clone()), ..Facts::default() };
+        run.signal_with(1, &Signal::Done { output: &json!({}), patch: None }, &facts).unwrap();
+        run.done("check", &json!({ "again": true }));
+    }
+}
+
 #[test]
 fn branches_together_set_aside_no_more_than_the_run_has() {
     let yaml = "
