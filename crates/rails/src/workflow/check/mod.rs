@@ -14,6 +14,8 @@ mod reads;
 mod schemas;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod traps;
 
 use super::document::{Document, Places, escaped};
 use super::flow::Flow;

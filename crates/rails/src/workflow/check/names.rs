@@ -28,11 +28,6 @@ impl Checker<'_> {
         if let Err(message) = lifecycle_ttl(document.ttl.as_ref()) {
             self.fault("ttl", message);
         }
-        for (number, pointer) in document.untrusted.iter().flatten().enumerate() {
-            if !is_pointer(pointer) {
-                self.fault(&format!("untrusted/{number}"), format!("`{pointer}` is no JSON Pointer"));
-            }
-        }
         self.clusters();
         let mut seen = BTreeSet::new();
         for (at, step) in document.steps.iter().enumerate() {
