@@ -1,11 +1,12 @@
 //! The content that a blackboard makes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Content, Lifecycle, StoredContent, sha256};
 use serde_json::{Map, Value, json};
 
 use super::journey::Journey;
+use crate::Facts;
 use crate::workflow::{AGENT, Expression, Step, Workflow};
 
 /// How much of each side of a difference is told, in characters.
@@ -49,6 +50,43 @@ impl Journey<'_> {
             .map_err(|error| format!("the blackboard makes no content: {error}"))?;
         content.check().map_err(|error| format!("the blackboard makes no content: {error}"))?;
         content.seal().map(Some).map_err(|error| format!("the content cannot be stored: {error}"))
+    }
+
+    /// The content that the blackboard makes as it stands, of these artifacts and of those that the record hands over; what is
+    /// lacking of them is wanted.
+    pub(super) fn made(&mut self, artifacts: &BTreeMap<String, Value>) -> Option<StoredContent> {
+        let workflow = self.workflow;
+        let artifacts = self.handed(workflow.content_artifacts(), artifacts)?;
+        let facts = Facts::default().to_json();
+        let mut variables: BTreeMap<&str, &Value> =
+            artifacts.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        variables.extend([("values", workflow.values()), ("facts", &facts)]);
+        self.projected(&self.beyond.memory.board, variables).ok().flatten()
+    }
+
+    /// These artifacts, and those of these names that the record hands over; `None` where it is to hand over one of them first.
+    pub(super) fn handed(
+        &mut self,
+        names: impl IntoIterator<Item = String>,
+        artifacts: &BTreeMap<String, Value>,
+    ) -> Option<BTreeMap<String, Value>> {
+        let around = self.around;
+        let mut all = artifacts.clone();
+        let mut wanted = BTreeSet::new();
+        for name in names.into_iter().filter(|name| !artifacts.contains_key(name)) {
+            match around.artifacts.get(&name) {
+                None => {
+                    wanted.insert(name);
+                }
+                Some(Value::Null) => {}
+                Some(value) => {
+                    all.insert(name, value.clone());
+                }
+            }
+        }
+        let complete = wanted.is_empty();
+        self.beyond.wants.artifacts.extend(wanted);
+        complete.then_some(all)
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::*;
 use super::simulator::Simulator;
+use crate::{Decision, Settled};
 
 fn proposes(run: &mut Simulator, path: &str, value: &str) {
     let patch = json!([{ "op": "add", "path": path, "value": value }]);
@@ -28,4 +29,47 @@ fn a_post_from_a_video_leaves_out_an_address_and_a_language_that_no_content_may_
     assert_eq!(post(json!("https://a b"), json!("German")), (None, "und".to_owned()));
     let whole = "HTTPS://example.org/watch?v=x#t=1";
     assert_eq!(post(json!(whole), json!("de")), (Some(whole.to_owned()), "de".to_owned()));
+}
+
+const MAILS: &str = "
+name: mails
+version: 1
+values: { language: de }
+blackboard: { type: object }
+clusters:
+  desk: { allowed_reads: ['/**'], allowed_writes: [/title, /body] }
+  quality: { allowed_reads: ['/**'], allowed_writes: [/seen] }
+content: { title: /title, body: /body, language: values.language, tags: '[check.tag]' }
+steps:
+  - { id: draft, orchestrate: { clusters: [desk], tools: [mail], acting_tools: [mail], qa: check }, on_success: { end: done } }
+  - { id: check, worker: agent, cluster: quality, patch: [{ op: add, path: /seen, value: 'true' }], on_success: draft }
+";
+
+/// A run with a draft that asks whether it may mail somebody.
+fn asking() -> Simulator {
+    let mut run = Simulator::begin(MAILS, json!({}));
+    proposes(&mut run, "/title", "Tides");
+    proposes(&mut run, "/body", "Twice a day.");
+    run.done("draft", &json!({ "call": "request_qa" }));
+    run.done("check", &json!({ "tag": "sea" }));
+    let draft = run.stored.clone().unwrap();
+    assert_eq!((draft.language.as_str(), draft.tags), ("de", vec!["sea".to_owned()]));
+    run.done("draft", &json!({ "call": "call_tool", "tool": "mail", "arguments": { "to": "a@example.org" } }));
+    assert_ne!(run.stored.as_ref().unwrap().title, "Tides", "the call is what leave is asked for");
+    run.decide(0, &Decision::Approve).unwrap();
+    run
+}
+
+#[test]
+fn the_draft_is_the_content_again_after_a_call_whatever_it_is_made_of() {
+    let mut run = asking();
+    run.signal(0, &Signal::EffectConfirmed { reference: "250 ok" }).unwrap();
+    assert_eq!(run.stored.as_ref().unwrap().title, "Tides");
+    assert_eq!(run.memory.projected, run.content);
+
+    let mut run = asking();
+    run.signal(0, &Signal::EffectUnknown { reason: "it timed out" }).unwrap();
+    run.settle(0, Settled::Delivered);
+    assert_eq!(run.stored.as_ref().unwrap().title, "Tides");
+    assert_eq!(run.memory.projected, run.content);
 }
