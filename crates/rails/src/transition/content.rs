@@ -11,6 +11,10 @@ use crate::workflow::{AGENT, Expression, Step, Workflow};
 
 /// How much of each side of a difference is told, in characters.
 const TOLD: usize = 2000;
+/// The fields of content.
+pub(crate) const CONTENT_FIELDS: [&str; 6] = ["title", "summary", "body", "url", "language", "tags"];
+/// Those without which a blackboard makes none.
+pub(crate) const CONTENT_NEEDS: [&str; 2] = ["title", "body"];
 /// Characters of a call that are shown to whoever approves it.
 const LONGEST_CALL: usize = 20_000;
 
@@ -43,7 +47,7 @@ impl Journey<'_> {
         let is_empty = |field: &str| {
             fields.get(field).is_none_or(|text| text.as_str().is_some_and(|text| text.trim().is_empty()))
         };
-        if is_empty("title") || is_empty("body") {
+        if CONTENT_NEEDS.into_iter().any(is_empty) {
             return Ok(None);
         }
         let content: Content = serde_json::from_value(Value::Object(fields))
@@ -165,8 +169,7 @@ pub(super) fn difference(before: Option<&Content>, after: Option<&Content>) -> V
         content.and_then(|content| serde_json::to_value(content).ok()).unwrap_or_default()
     };
     let (before, after) = (fields(before), fields(after));
-    let names = ["title", "summary", "body", "url", "language", "tags"];
-    let differing = names.into_iter().filter_map(|name| {
+    let differing = CONTENT_FIELDS.into_iter().filter_map(|name| {
         let (old, new) = (before.get(name), after.get(name));
         if old == new {
             return None;

@@ -34,7 +34,7 @@ use model::RunState;
 use serde_json::Value;
 
 pub use answer::{Approval, Basis, Beyond, Delay, Escalation, GateDecision, Incident, Patched, Transition};
-pub(crate) use content::is_call;
+pub(crate) use content::{CONTENT_FIELDS, CONTENT_NEEDS, is_call};
 use enter::Passage;
 pub(crate) use enter::{APPROVAL_LOST, Mode};
 pub(crate) use gates::{Answering, TAINT, TAINTED};

@@ -73,3 +73,12 @@ fn the_draft_is_the_content_again_after_a_call_whatever_it_is_made_of() {
     assert_eq!(run.stored.as_ref().unwrap().title, "Tides");
     assert_eq!(run.memory.projected, run.content);
 }
+
+#[test]
+fn the_fields_that_are_known_are_those_of_content() {
+    let all = json!({ "title": "t", "summary": "s", "body": "b", "url": "https://u", "language": "en", "tags": ["t"] });
+    let content: model::Content = serde_json::from_value(all).unwrap();
+    let Value::Object(fields) = serde_json::to_value(content).unwrap() else { panic!("it is an object") };
+    assert!(fields.keys().all(|field| CONTENT_FIELDS.contains(&field.as_str())));
+    assert_eq!(fields.len(), CONTENT_FIELDS.len());
+}

@@ -4,6 +4,7 @@
 mod approvals;
 mod capabilities;
 mod conditions;
+mod contents;
 mod joins;
 mod loops;
 mod names;
@@ -32,6 +33,7 @@ pub(super) fn check(document: &Document, places: &Places, catalog: &Catalog<'_>)
     checker.loops();
     checker.approvals();
     checker.conditions();
+    checker.contents();
     checker.reads();
     checker.capabilities();
     let mut faults = checker.faults;

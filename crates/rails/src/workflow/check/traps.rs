@@ -47,3 +47,13 @@ untrusted: [{place}]"
         assert!(found.contains("6:13 untrusted.0: ") && found.contains(expected), "{place}\n{found}");
     }
 }
+
+#[test]
+fn the_fields_of_the_content_are_those_that_content_has() {
+    let head = |content: &str| format!("inputs: {{}}\ncontent: {{ {content} }}");
+    assert_eq!(found(&head("title: /inputs/t, body: /inputs/b, summary: /inputs/s"), &[DONE]), "");
+    let unknown = found(&head("title: /inputs/t, body: /inputs/b, headline: /inputs/h"), &[DONE]);
+    assert!(unknown.contains("content has no field `headline`; known are title, summary, body"), "{unknown}");
+    let without = found(&head("title: /inputs/t"), &[DONE]);
+    assert!(without.contains("content: without `body` the blackboard never makes content"), "{without}");
+}
