@@ -1,6 +1,6 @@
 //! Conditions: CEL expressions over artifacts, facts and frozen values.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 use cel::{Context, Program};
@@ -86,7 +86,7 @@ impl Condition {
     fn execute(&self, variables: &BTreeMap<&str, &Value>) -> Result<cel::Value, String> {
         let mut context = Context::default();
         for (name, value) in variables.iter().filter(|(name, _)| self.roots.contains(**name)) {
-            context.add_variable(*name, *value).map_err(|e| format!("`{name}` cannot be read: {e}"))?;
+            context.add_variable_from_value(*name, of_json(value));
         }
         if let Some((root, field)) = self.absent(variables) {
             return Err(format!("`{root}.{field}` is absent"));
@@ -112,6 +112,25 @@ impl Condition {
             (format!("{root}.{field}"), value)
         });
         Value::Object(read.collect())
+    }
+}
+
+/// A value as CEL has it. Whole numbers are what its literals and sizes are, since it adds no others to these; only what is too
+/// large for that is unsigned.
+fn of_json(value: &Value) -> cel::Value {
+    match value {
+        Value::Null => cel::Value::Null,
+        Value::Bool(bool) => cel::Value::Bool(*bool),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(int), _) => cel::Value::Int(int),
+            (None, Some(uint)) => cel::Value::UInt(uint),
+            (None, None) => cel::Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => text.as_str().into(),
+        Value::Array(items) => items.iter().map(of_json).collect::<Vec<_>>().into(),
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| (name.as_str(), of_json(value))).collect::<HashMap<_, _>>().into()
+        }
     }
 }
 
@@ -238,6 +257,29 @@ mod tests {
             assert!(matches!(held(condition, bad.clone()), Held::Errs(_)), "{bad}");
         }
         assert!(matches!(held("judge.score", json!({ "score": 1 })), Held::Errs(_)));
+    }
+
+    #[test]
+    fn whole_numbers_are_reckoned_with_compared_and_point_into_lists() {
+        let judge = json!({ "round": 1, "minus": -1, "list": [5, 6, 7], "most": u64::MAX, "half": 0.5 });
+        for holds in [
+            "judge.round + 1 == 2",
+            "judge.round - 2 == -1",
+            "size(judge.list) + judge.round > 3",
+            "judge.list[judge.round] == 6",
+            "judge.list[judge.round + 1] == 7",
+            "judge.minus + judge.round == 0",
+            "judge.round > 0 && judge.round < 1.5 && judge.round == 1.0",
+            "judge.half < judge.round",
+            "judge.round in [1, 2]",
+            "judge.list.exists(n, n * 2 == 12)",
+            "judge.most > 9223372036854775807",
+            "string(judge.round) == '1'",
+        ] {
+            assert_eq!(held(holds, judge.clone()), Held::Yes, "{holds}");
+        }
+        let sum = Condition::compile("judge.round + 1").unwrap();
+        assert_eq!(sum.value(&BTreeMap::from([("judge", &judge)])), Ok(json!(2)));
     }
 
     #[test]
