@@ -154,6 +154,12 @@ fn path(expr: &IdedExpr) -> Option<Vec<String>> {
     Some(found)
 }
 
+/// Whether a function is called by a name. Operators have signs, or are only places around them, as `_+_`.
+fn is_name(function: &str) -> bool {
+    let named = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    function.chars().all(named) && function.chars().any(|c| c != '_')
+}
+
 #[derive(Default)]
 struct References {
     roots: BTreeSet<String>,
@@ -193,7 +199,7 @@ impl References {
             }
             Expr::Call(call) => {
                 let name = call.func_name.as_str();
-                if name.chars().all(|c| c.is_ascii_alphanumeric()) && !FUNCTIONS.contains(&name) {
+                if is_name(name) && !FUNCTIONS.contains(&name) {
                     self.unknown.push(name.to_owned());
                 }
                 call.target.iter().for_each(|target| self.walk(target, bound));
@@ -304,7 +310,12 @@ mod tests {
 
     #[test]
     fn unknown_functions_are_found_before_anything_runs_and_bound_variables_are_no_references() {
-        assert!(Condition::compile("launch(judge.score)").unwrap_err().contains("launch"));
+        for call in ["launch", "is_valid", "_launch", "judge.text.to_lower"] {
+            let refused = Condition::compile(&format!("{call}(judge.score)")).unwrap_err();
+            assert!(refused.contains(call.rsplit('.').next().unwrap()), "{refused}");
+        }
+        let operators = "!(-judge.a + judge.b[0] * 2 - 3 / 4 % 5 <= 6 || judge.c in [7]) && (judge.d ? true : judge.e != 8)";
+        assert!(Condition::compile(operators).is_ok());
         assert!(Condition::compile("judge.score >").is_err());
         let condition = Condition::compile("judge.list.exists(x, x.bad) && size(content.tags) > 1").unwrap();
         assert_eq!(condition.roots().collect::<Vec<_>>(), ["content", "judge"]);
