@@ -57,3 +57,21 @@ fn the_fields_of_the_content_are_those_that_content_has() {
     let without = found(&head("title: /inputs/t"), &[DONE]);
     assert!(without.contains("content: without `body` the blackboard never makes content"), "{without}");
 }
+
+#[test]
+fn a_blackboard_that_its_schema_closes_has_its_inputs_and_requires_nothing_that_comes_later() {
+    let head = |schema: &str| format!("blackboard: {{ type: object, {schema} }}");
+    let closed = head("additionalProperties: false, properties: { note: { type: string } }");
+    let text = format!("name: t\nversion: 1\n{closed}\nsteps:\n  - {{ {DONE} }}\n");
+    let workflow = Workflow::register(&text, &BTreeMap::new(), &CATALOG).unwrap();
+    let fits = |board: serde_json::Value| workflow.blackboard().unwrap().is_valid(&board);
+    assert!(fits(serde_json::json!({ "inputs": { "goal": "x" }, "note": "n" })));
+    assert!(!fits(serde_json::json!({ "inputs": {}, "other": 1 })));
+    assert!(!fits(serde_json::json!({ "inputs": {}, "note": 1 })));
+
+    let required = |more: &str| found(&head(&format!("required: [inputs, draft], {more}")), &[DONE]);
+    let lacks = required("properties: { draft: { type: string } }");
+    assert!(lacks.contains("requires `draft`, which is not there at the beginning"), "{lacks}");
+    assert_eq!(lacks.lines().count(), 1, "{lacks}");
+    assert_eq!(required("properties: { draft: { type: string, default: '' } }"), "");
+}
