@@ -97,12 +97,16 @@ impl Condition {
     /// A field that is read and is not there, unless the expression asks for it by `has`. (`null` counts as there: it is
     /// what "none" looks like.)
     fn absent(&self, variables: &BTreeMap<&str, &Value>) -> Option<(&str, &str)> {
-        let required = self.fields.difference(&self.tested);
-        let mut required = required.map(|(root, field)| (root.as_str(), field.as_str()));
-        required.find(|(root, field)| match variables.get(root) {
+        self.required().find(|(root, field)| match variables.get(root) {
             Some(Value::Object(map)) => !map.contains_key(*field),
             _ => true,
         })
+    }
+
+    /// The fields without which it errs.
+    pub(crate) fn required(&self) -> impl Iterator<Item = (&str, &str)> {
+        let required = self.fields.difference(&self.tested);
+        required.map(|(root, field)| (root.as_str(), field.as_str()))
     }
 
     /// The values of what it reads, for evidence.

@@ -183,7 +183,11 @@ impl Journey<'_> {
             return self.stand(base, arrival);
         };
         if !step.fallback.is_null() {
-            let (artifacts, facts) = (BTreeMap::new(), Facts::default());
+            let facts = Facts::default();
+            let read = step.condition_inputs.iter().cloned();
+            let Some(artifacts) = self.handed(read, &BTreeMap::new()) else {
+                return self.stays(base);
+            };
             let said = Said { output: &step.fallback, patch: None, artifacts: &artifacts, facts: &facts };
             if let Err(why) = self.change(step, step.capability.as_ref(), &said) {
                 let reason = format!("its fallback is refused: {why}");

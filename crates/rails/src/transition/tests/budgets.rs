@@ -102,6 +102,25 @@ fn a_person_tops_up_finishes_with_what_is_there_or_stops() {
 }
 
 #[test]
+fn a_run_that_finishes_with_what_is_there_makes_its_patch_of_earlier_artifacts_too() {
+    let yaml = "
+name: t
+version: 1
+blackboard: { type: object }
+clusters: { desk: { allowed_writes: [/note] } }
+steps:
+  - { id: draft, worker: etl, on_success: check }
+  - { id: check, worker: agent, cluster: desk, budget: { tokens: 0 }, fallback: { more: '!' }, patch: [{ op: add, path: /note, value: draft.text + output.more }], on_success: last }
+  - { id: last, worker: etl, on_success: { end: done } }
+";
+    let mut run = Simulator::begin(yaml, json!({}));
+    run.done("draft", &json!({ "text": "a" }));
+    assert_eq!(run.run(), (RunState::Parked, "check"));
+    run.decide(0, &Decision::Finish).unwrap();
+    assert_eq!((run.run(), &run.memory.board["note"]), ((RunState::Running, "last"), &json!("a!")));
+}
+
+#[test]
 fn a_try_that_ends_for_want_of_budget_parks_the_run_until_there_is_as_much_as_it_takes() {
     let mut run = Simulator::begin(SPENDING, json!({}));
     let lacks = |wanted: u64, spent: u64| {

@@ -75,3 +75,24 @@ fn a_blackboard_that_its_schema_closes_has_its_inputs_and_requires_nothing_that_
     assert_eq!(lacks.lines().count(), 1, "{lacks}");
     assert_eq!(required("properties: { draft: { type: string, default: '' } }"), "");
 }
+
+#[test]
+fn a_fallback_has_what_the_patch_reads_of_the_output() {
+    let head = "clusters: { desk: { allowed_writes: [/x] } }";
+    let falls = |value: &str, fallback: &str| {
+        let patch = format!("patch: [{{ op: add, path: /x, value: '{value}' }}]");
+        let step = format!(
+            "id: a, worker: agent, cluster: desk, {patch}, fallback: {fallback}, on_failure: continue, on_success: z"
+        );
+        found(head, &[&step, DONE])
+    };
+    for (value, lacking) in
+        [("/text", "/text"), ("output.text", "output.text"), ("a.text + output.more", "a.text")]
+    {
+        let found = falls(value, "{ other: 1 }");
+        assert!(found.contains(&format!("a: it lacks `{lacking}`, which the patch reads")), "{found}");
+        assert_eq!(falls(value, "{ text: t, more: m }"), "", "{value}");
+    }
+    assert_eq!(falls("has(output.text) ? output.text : \"none\"", "{ other: 1 }"), "");
+    assert_eq!(falls("output", "{ other: 1 }"), "");
+}
