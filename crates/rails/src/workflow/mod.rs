@@ -316,12 +316,12 @@ impl Workflow {
         overrides: &BTreeMap<String, Value>,
         catalog: &Catalog<'_>,
     ) -> Result<Self, Faults> {
-        let document::Read { document, places, mut faults } = document::Document::read(yaml)?;
+        let document::Read { document, places, mut faults, torn } = document::Document::read(yaml)?;
         let Some(mut document) = document else { return Err(Faults(faults)) };
         faults.extend(document.freeze(overrides));
         document.settle_effects(catalog);
         document.bound_stages(catalog);
-        faults.extend(check::check(&document, &places, catalog));
+        faults.extend(check::check(&document, &places, torn.as_ref(), catalog));
         if faults.is_empty() { compile::compile(document) } else { Err(Faults(faults)) }
     }
 

@@ -96,3 +96,37 @@ fn a_fallback_has_what_the_patch_reads_of_the_output() {
     assert_eq!(falls("has(output.text) ? output.text : \"none\"", "{ other: 1 }"), "");
     assert_eq!(falls("output", "{ other: 1 }"), "");
 }
+
+#[test]
+fn faults_of_the_text_hide_no_others_and_make_none() {
+    let listed = |steps: &[&str], expected: &[&str]| {
+        let found = found("", steps);
+        for one in expected {
+            assert!(found.contains(one), "{one}\n{found}");
+        }
+        assert_eq!(found.lines().count(), expected.len(), "{found}");
+    };
+    let nobody = "id: c, worker: nobody, on_success: { end: done }";
+    listed(
+        &["id: a, worker: etl", "id: b, worker: etl", nobody],
+        &["5:5 a: cannot be read: missing field `on_success`", "6:5 b: cannot be read", "c: no worker type"],
+    );
+    listed(
+        &["id: a, worker: etl, on_success: 7, max_visits: 0", nobody],
+        &["a: cannot be read: write a step's id", "a: max_visits is 0", "c: no worker type"],
+    );
+    listed(
+        &["id: a, worker: etl, max_visits: many, on_exhausted: c, on_success: c", nobody],
+        &["a: cannot be read: invalid type", "c: no worker type"],
+    );
+    listed(
+        &["worker: etl, on_success: c, gates: { before: [5] }", nobody],
+        &["missing field `id`", "the name of a gate policy", "c: no worker type"],
+    );
+    let text = "version: one\nvalues: 7\nsteps:\n  - { id: a, worker: etl }\n";
+    let faults = Workflow::register(text, &BTreeMap::new(), &CATALOG).unwrap_err().to_string();
+    assert_eq!(faults.lines().count(), 4, "{faults}");
+    for one in ["1:10 version", "2:9 values", "4:5 a", "the document: cannot be read: missing field `name`"] {
+        assert!(faults.contains(one), "{one}\n{faults}");
+    }
+}
