@@ -38,7 +38,7 @@ pub(crate) use content::{CONTENT_FIELDS, CONTENT_NEEDS, is_call};
 use enter::Passage;
 pub(crate) use enter::{APPROVAL_LOST, Mode};
 pub(crate) use gates::{Answering, TAINT, TAINTED};
-pub(crate) use guardrail::GUARDRAIL;
+pub(crate) use guardrail::{GUARDRAIL, MOST_REFUSED};
 pub(crate) use heading::Heading;
 pub(crate) use journey::Journey;
 pub(crate) use outage::UNAVAILABLE;
