@@ -130,3 +130,15 @@ fn faults_of_the_text_hide_no_others_and_make_none() {
         assert!(faults.contains(one), "{one}\n{faults}");
     }
 }
+
+#[test]
+fn no_bound_of_time_is_zero() {
+    let zero = found(
+        "ttl: { draft: 0s, qa: 0ms, approved: 1s }",
+        &["id: z, worker: etl, deadline: 0m, ttl: { waiting: 0s, running: 0h }, on_success: { end: done }"],
+    );
+    for bound in ["ttl.draft is 0", "ttl.qa is 0", "z: deadline is 0", "z: ttl.waiting is 0", "z: ttl.running is 0"] {
+        assert!(zero.contains(bound), "{bound}\n{zero}");
+    }
+    assert_eq!(zero.lines().count(), 5, "{zero}");
+}
