@@ -89,6 +89,7 @@ impl Checker<'_> {
     ) -> Option<&'static str> {
         match root {
             "output" => (placed.role != Role::Patch).then_some("which only the values of a patch have"),
+            "facts" => (placed.role == Role::Input).then_some("which is known only once the step is done"),
             "board" | "inputs" => {
                 (!keeps_manifest).then_some("and this workflow has neither inputs nor a blackboard")
             }

@@ -142,3 +142,11 @@ fn no_bound_of_time_is_zero() {
     }
     assert_eq!(zero.lines().count(), 5, "{zero}");
 }
+
+#[test]
+fn no_input_reads_facts_which_are_none_yet() {
+    let step = |input: &str| format!("id: a, worker: agent, input: {{ x: {input} }}, on_success: z");
+    let facts = found("", &[&step("facts.near_similarity"), DONE]);
+    assert!(facts.contains("reads `facts`, which is known only once the step is done"), "{facts}");
+    assert_eq!(found("values: { x: 1 }", &[&step("values.x"), DONE]), "");
+}
