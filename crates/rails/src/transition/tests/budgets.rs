@@ -212,6 +212,22 @@ steps:
 }
 
 #[test]
+fn a_run_with_nothing_to_spend_is_parked_before_its_first_step() {
+    let yaml = |run: &str, step: &str| {
+        format!(
+            "name: t\nversion: 1\nbudget: {{ {run} }}\nsteps:\n  - {{ id: a, worker: agent, budget: {{ {step} }}, on_success: {{ end: done }} }}\n"
+        )
+    };
+    for (of_run, of_step) in [("cost: 0", ""), ("tokens: 9", "cost: 0"), ("time: 0s", "tokens: 9")] {
+        let mut run = Simulator::begin(&yaml(of_run, of_step), json!({}));
+        assert!(run.workflow.looks_before_it_begins(), "{of_run}, {of_step}");
+        let parked = run.signal(0, &Signal::Begin).unwrap();
+        assert!(parked.is_overrun() && run.run() == (RunState::Parked, "a"), "{of_run}, {of_step}");
+    }
+    assert!(!Simulator::begin(&yaml("cost: 1", "tokens: 9"), json!({})).workflow.looks_before_it_begins());
+}
+
+#[test]
 fn branches_together_set_aside_no_more_than_the_run_has() {
     let yaml = "
 name: t
