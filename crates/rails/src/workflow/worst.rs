@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Workflow;
-use super::compile::{AGENT, budget, duration, retries, step_ttl};
+use super::compile::{budget, duration, retries, step_ttl};
 use super::document::{Document, StepDocument};
 use super::flow::{Flow, Kind, To};
 use crate::transition::MOST_REFUSED;
@@ -124,10 +124,9 @@ fn visit(step: &StepDocument) -> Weight {
     if step.parallel.is_some() {
         return Weight::default();
     }
-    let spends = step.orchestrate.is_some() || step.worker == AGENT;
     let own: Budget = budget(step.budget.as_ref()).unwrap_or_default();
     let calls = step.orchestrate.as_ref().map_or(0, |it| u64::from(it.max_calls));
-    let spent = |bound: Option<u64>| if spends { bound } else { Some(0) };
+    let spent = |bound: Option<u64>| if step.spends() { bound } else { Some(0) };
     // A call is said by one job and performed by another; what is refused is said alone, as is what ends the visit.
     let jobs = if step.orchestrate.is_some() { 2 * calls + 1 + u64::from(MOST_REFUSED) } else { 1 };
     let tries = tried(step).saturating_mul(jobs);

@@ -13,6 +13,7 @@ mod random;
 mod reach;
 mod reads;
 mod schemas;
+mod shares;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub(super) fn check(
         checker.targets();
         checker.reachable();
         checker.joins();
+        checker.shares();
         checker.loops();
         checker.approvals();
         checker.reads();

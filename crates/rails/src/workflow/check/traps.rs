@@ -150,3 +150,19 @@ fn no_input_reads_facts_which_are_none_yet() {
     assert!(facts.contains("reads `facts`, which is known only once the step is done"), "{facts}");
     assert_eq!(found("values: { x: 1 }", &[&step("values.x"), DONE]), "");
 }
+
+#[test]
+fn branches_that_spend_side_by_side_of_a_bounded_run_have_budgets_of_their_own() {
+    let forked = |head: &str, a: &str, b: &str| {
+        let b = format!("id: b, worker: {b}, on_success: join");
+        let fork = "id: f, parallel: { branches: [a, b] }, on_success: z";
+        found(head, &[fork, &format!("id: a, worker: agent{a}, on_success: join"), &b, DONE])
+    };
+    let lacks = forked("budget: { tokens: 1000, time: 1h }", ", budget: { cost: 1, time: 1m }", "agent");
+    assert!(lacks.contains("a: it needs a budget of its own of tokens: the run's is bounded"), "{lacks}");
+    assert!(lacks.contains("b: it needs a budget of its own of tokens, time"), "{lacks}");
+    let both = "agent, budget: { tokens: 10 }";
+    assert_eq!(forked("budget: { tokens: 1000 }", ", budget: { tokens: 10 }", both), "");
+    assert_eq!(forked("budget: { tokens: 1000 }", "", "etl"), "", "nobody spends beside it");
+    assert_eq!(forked("", "", "agent"), "", "nothing is bounded");
+}
