@@ -32,6 +32,9 @@ pub(super) const RESERVED: [&str; 8] = [
 /// The worker type of language models and tools.
 pub(crate) const AGENT: &str = "agent";
 
+/// The worker type that drafts content of what came in.
+pub(super) const ETL: &str = "etl";
+
 /// The worker type of outlets.
 pub(super) const PUBLISHER: &str = "publisher";
 

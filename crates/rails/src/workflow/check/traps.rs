@@ -166,3 +166,17 @@ fn branches_that_spend_side_by_side_of_a_bounded_run_have_budgets_of_their_own()
     assert_eq!(forked("budget: { tokens: 1000 }", "", "etl"), "", "nobody spends beside it");
     assert_eq!(forked("", "", "agent"), "", "nothing is bounded");
 }
+
+#[test]
+fn content_is_read_only_where_something_makes_it() {
+    let reads = |head: &str, worker: &str| {
+        let step = format!(
+            "id: a, worker: {worker}, branches: [{{ when: size(content.title) > 9, end: done }}], on_success: {{ end: done }}"
+        );
+        found(head, &[&step])
+    };
+    let none = reads("", "judge");
+    assert!(none.contains("reads `content`, and nothing here makes any"), "{none}");
+    assert_eq!(reads("", "etl"), "");
+    assert_eq!(reads("content: { title: /inputs/t, body: /inputs/b }", "judge"), "");
+}
