@@ -39,7 +39,7 @@ use enter::Passage;
 pub(crate) use enter::{APPROVAL_LOST, Mode};
 pub(crate) use gates::{Answering, TAINT, TAINTED};
 pub(crate) use guardrail::{GUARDRAIL, MOST_REFUSED};
-pub(crate) use heading::Heading;
+pub(crate) use heading::{CONDITION_ERROR, Heading};
 pub(crate) use journey::Journey;
 pub(crate) use outage::UNAVAILABLE;
 pub(crate) use plain::follow;

@@ -180,3 +180,20 @@ fn content_is_read_only_where_something_makes_it() {
     assert_eq!(reads("", "etl"), "");
     assert_eq!(reads("content: { title: /inputs/t, body: /inputs/b }", "judge"), "");
 }
+
+#[test]
+fn a_condition_asks_by_no_issue_type_that_the_rails_have_for_themselves() {
+    let asks = |issue_type: &str| {
+        found("", &[&format!(
+            "id: a, worker: etl, branches: [{{ when: a.x, escalate: {issue_type} }}], on_success: {{ end: done }}"
+        )])
+    };
+    assert_eq!(asks("doubt"), "");
+    assert!(asks("''").contains("an issue type is empty"));
+    for own in [
+        "publication_unknown", "budget_overrun", "tool_call", "guardrail", "unavailable", "approval_lost", "tainted",
+        "gate_error", "condition_error",
+    ] {
+        assert!(asks(own).contains(&format!("the issue type `{own}` is of a question that the rails ask")), "{own}");
+    }
+}
