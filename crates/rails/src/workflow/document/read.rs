@@ -102,7 +102,11 @@ impl Mending<'_> {
         let Some(Value::Object(map)) = self.value.pointer_mut(around) else { return false };
         map.insert(field.to_owned(), standing_in(&absent));
         self.stands_in = true;
-        if is_referred_to(&absent) { self.taken.insert(absent) } else { self.taken.remove(&absent) };
+        if is_referred_to(&absent) {
+            self.taken.insert(absent);
+        } else {
+            self.taken.remove(&absent);
+        }
         true
     }
 
