@@ -80,6 +80,9 @@ pub fn blame(first: &Value, patches: &[&Value], pointer: &str) -> Result<(Vec<To
                 if below(set, &at) && set.len() > at.len() =>
             {
                 touch(&at, Deed::ChangedWithin);
+                if let Kind::Moves { from, shifts, .. } = &step.kind {
+                    shift(&mut at, from, *shifts);
+                }
             }
             Kind::Sets { at: set, .. } if below(&at, set) => {
                 touch(&at, Deed::Wrote);
@@ -261,6 +264,20 @@ mod tests {
         assert_eq!(told(&patches, "/chosen/t"), chosen);
         assert_eq!(told(&patches, "/list/0/t"), [(0, "/list/0/t".to_owned(), Deed::Wrote)]);
         assert_eq!(told(&patches, "/best"), [(4, "/best".to_owned(), Deed::Removed)]);
+    }
+
+    #[test]
+    fn what_moves_out_of_an_array_into_a_later_element_leaves_each_its_author() {
+        let patches = json!([
+            [{ "op": "add", "path": "/l", "value": [] }],
+            [{ "op": "add", "path": "/l/-", "value": {} }],
+            [{ "op": "add", "path": "/l/-", "value": {} }],
+            [{ "op": "add", "path": "/l/-", "value": {} }],
+            [{ "op": "move", "from": "/l/0", "path": "/l/1/x" }],
+        ]);
+        let last = [(4, "/l/1".to_owned(), Deed::ChangedWithin), (3, "/l/2".to_owned(), Deed::Wrote)];
+        assert_eq!(told(&patches, "/l/1"), last);
+        assert_eq!(told(&patches, "/l/0"), [(2, "/l/1".to_owned(), Deed::Wrote)]);
     }
 
     #[test]

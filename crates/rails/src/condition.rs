@@ -1,6 +1,6 @@
 //! Conditions: CEL expressions over artifacts, facts and frozen values.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 use cel::{Context, Program};
@@ -86,7 +86,7 @@ impl Condition {
     fn execute(&self, variables: &BTreeMap<&str, &Value>) -> Result<cel::Value, String> {
         let mut context = Context::default();
         for (name, value) in variables.iter().filter(|(name, _)| self.roots.contains(**name)) {
-            context.add_variable(*name, *value).map_err(|e| format!("`{name}` cannot be read: {e}"))?;
+            context.add_variable_from_value(*name, of_json(value));
         }
         if let Some((root, field)) = self.absent(variables) {
             return Err(format!("`{root}.{field}` is absent"));
@@ -97,12 +97,16 @@ impl Condition {
     /// A field that is read and is not there, unless the expression asks for it by `has`. (`null` counts as there: it is
     /// what "none" looks like.)
     fn absent(&self, variables: &BTreeMap<&str, &Value>) -> Option<(&str, &str)> {
-        let required = self.fields.difference(&self.tested);
-        let mut required = required.map(|(root, field)| (root.as_str(), field.as_str()));
-        required.find(|(root, field)| match variables.get(root) {
+        self.required().find(|(root, field)| match variables.get(root) {
             Some(Value::Object(map)) => !map.contains_key(*field),
             _ => true,
         })
+    }
+
+    /// The fields without which it errs.
+    pub(crate) fn required(&self) -> impl Iterator<Item = (&str, &str)> {
+        let required = self.fields.difference(&self.tested);
+        required.map(|(root, field)| (root.as_str(), field.as_str()))
     }
 
     /// The values of what it reads, for evidence.
@@ -112,6 +116,25 @@ impl Condition {
             (format!("{root}.{field}"), value)
         });
         Value::Object(read.collect())
+    }
+}
+
+/// A value as CEL has it. Whole numbers are what its literals and sizes are, since it adds no others to these; only what is too
+/// large for that is unsigned.
+fn of_json(value: &Value) -> cel::Value {
+    match value {
+        Value::Null => cel::Value::Null,
+        Value::Bool(bool) => cel::Value::Bool(*bool),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(int), _) => cel::Value::Int(int),
+            (None, Some(uint)) => cel::Value::UInt(uint),
+            (None, None) => cel::Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => text.as_str().into(),
+        Value::Array(items) => items.iter().map(of_json).collect::<Vec<_>>().into(),
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| (name.as_str(), of_json(value))).collect::<HashMap<_, _>>().into()
+        }
     }
 }
 
@@ -133,6 +156,12 @@ fn path(expr: &IdedExpr) -> Option<Vec<String>> {
     let mut found = path(inner)?;
     found.push(segment);
     Some(found)
+}
+
+/// Whether a function is called by a name. Operators have signs, or are only places around them, as `_+_`.
+fn is_name(function: &str) -> bool {
+    let named = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    function.chars().all(named) && function.chars().any(|c| c != '_')
 }
 
 #[derive(Default)]
@@ -174,7 +203,7 @@ impl References {
             }
             Expr::Call(call) => {
                 let name = call.func_name.as_str();
-                if name.chars().all(|c| c.is_ascii_alphanumeric()) && !FUNCTIONS.contains(&name) {
+                if is_name(name) && !FUNCTIONS.contains(&name) {
                     self.unknown.push(name.to_owned());
                 }
                 call.target.iter().for_each(|target| self.walk(target, bound));
@@ -241,6 +270,29 @@ mod tests {
     }
 
     #[test]
+    fn whole_numbers_are_reckoned_with_compared_and_point_into_lists() {
+        let judge = json!({ "round": 1, "minus": -1, "list": [5, 6, 7], "most": u64::MAX, "half": 0.5 });
+        for holds in [
+            "judge.round + 1 == 2",
+            "judge.round - 2 == -1",
+            "size(judge.list) + judge.round > 3",
+            "judge.list[judge.round] == 6",
+            "judge.list[judge.round + 1] == 7",
+            "judge.minus + judge.round == 0",
+            "judge.round > 0 && judge.round < 1.5 && judge.round == 1.0",
+            "judge.half < judge.round",
+            "judge.round in [1, 2]",
+            "judge.list.exists(n, n * 2 == 12)",
+            "judge.most > 9223372036854775807",
+            "string(judge.round) == '1'",
+        ] {
+            assert_eq!(held(holds, judge.clone()), Held::Yes, "{holds}");
+        }
+        let sum = Condition::compile("judge.round + 1").unwrap();
+        assert_eq!(sum.value(&BTreeMap::from([("judge", &judge)])), Ok(json!(2)));
+    }
+
+    #[test]
     fn every_function_that_may_be_called_can_be() {
         let judge = json!({ "text": "abc", "score": 1 });
         for call in [
@@ -262,7 +314,12 @@ mod tests {
 
     #[test]
     fn unknown_functions_are_found_before_anything_runs_and_bound_variables_are_no_references() {
-        assert!(Condition::compile("launch(judge.score)").unwrap_err().contains("launch"));
+        for call in ["launch", "is_valid", "_launch", "judge.text.to_lower"] {
+            let refused = Condition::compile(&format!("{call}(judge.score)")).unwrap_err();
+            assert!(refused.contains(call.rsplit('.').next().unwrap()), "{refused}");
+        }
+        let operators = "!(-judge.a + judge.b[0] * 2 - 3 / 4 % 5 <= 6 || judge.c in [7]) && (judge.d ? true : judge.e != 8)";
+        assert!(Condition::compile(operators).is_ok());
         assert!(Condition::compile("judge.score >").is_err());
         let condition = Condition::compile("judge.list.exists(x, x.bad) && size(content.tags) > 1").unwrap();
         assert_eq!(condition.roots().collect::<Vec<_>>(), ["content", "judge"]);

@@ -17,6 +17,7 @@ mod fit;
 mod gate;
 mod glob;
 mod graph;
+mod issue;
 mod memory;
 mod orchestration;
 mod policy;

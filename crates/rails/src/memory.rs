@@ -33,8 +33,11 @@ pub struct Memory {
     pub leaving: BTreeMap<i32, Leaving>,
     /// What was spent.
     pub used: Usage,
-    /// What each step spent.
+    /// What each step spent, in all its visits.
     pub spent: BTreeMap<String, Usage>,
+    /// What a step that spends had spent when its last visit began: its own budget is of one visit.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub spent_before: BTreeMap<String, Usage>,
     /// What is set aside for steps under way that have a budget.
     pub reserved: BTreeMap<String, Allowance>,
     /// What a step needs at least that a budget was too small for.
@@ -42,7 +45,7 @@ pub struct Memory {
     pub wanted: BTreeMap<String, Allowance>,
     /// What people granted beyond the workflow's budgets.
     pub granted: Allowance,
-    /// What people granted beyond a step's own budget.
+    /// What people granted beyond a step's own budget, for the visit that it is at.
     pub granted_to: BTreeMap<String, Allowance>,
     /// Whether a person asked for cheaper models.
     pub cheaper: bool,

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::document::{Cel, is_name};
 use super::{Finding, GateInput, Kind, Verdict};
 use crate::condition::Held;
+use crate::issue;
 
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "Document")]
@@ -37,9 +38,11 @@ impl TryFrom<Document> for Hitl {
     type Error = String;
 
     fn try_from(Document { when, issue_type, question }: Document) -> Result<Self, String> {
-        // Other types have meanings of their own, and are answered in other ways.
-        if !is_name(&issue_type) || crate::PUBLICATION_UNKNOWN == issue_type {
+        if !is_name(&issue_type) {
             return Err(format!("issue_type is `{issue_type}`: write a name, such as approval_required"));
+        }
+        if let Some(reserved) = issue::reserved(&issue_type) {
+            return Err(format!("{reserved}: write another, such as approval_required"));
         }
         if question.trim().is_empty() {
             return Err("question is empty".to_owned());
@@ -88,6 +91,19 @@ mod tests {
             let answers = [answer(basis)];
             let found = ruling("hitl: {}", &GateInput { answers: &answers, ..input(&content) });
             assert_eq!(found == Ruling::Pass, passes, "{basis:?}");
+        }
+    }
+
+    #[test]
+    fn it_asks_by_no_issue_type_that_the_rails_have_for_themselves() {
+        let parse = |issue_type: &str| {
+            let text = format!("gates: {{ editor: {{ hitl: {{ issue_type: {issue_type} }} }} }}");
+            crate::GatePolicies::parse([("p", text.as_str())]).map_err(|error| error.to_string())
+        };
+        assert!(parse("too_long").is_ok());
+        for own in ["publication_unknown", "budget_overrun", "tool_call", "guardrail"] {
+            let refused = parse(own).unwrap_err();
+            assert!(refused.contains(&format!("the issue type `{own}`")), "{refused}");
         }
     }
 

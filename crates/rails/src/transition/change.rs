@@ -141,8 +141,7 @@ impl Journey<'_> {
         memory.version = memory.version.saturating_add(1);
         let version = memory.version;
         self.beyond.patch = Some(Patched::Applied { patch, version });
-        let projected = self.projected(&self.beyond.memory.board, BTreeMap::new()).ok().flatten();
-        if let Some(projected) = projected {
+        if let Some(projected) = self.made(&BTreeMap::new()) {
             self.memory().projected = Some(projected.sha256);
         }
         self

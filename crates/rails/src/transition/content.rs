@@ -1,15 +1,20 @@
 //! The content that a blackboard makes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Content, Lifecycle, StoredContent, sha256};
 use serde_json::{Map, Value, json};
 
 use super::journey::Journey;
+use crate::Facts;
 use crate::workflow::{AGENT, Expression, Step, Workflow};
 
 /// How much of each side of a difference is told, in characters.
 const TOLD: usize = 2000;
+/// The fields of content.
+pub(crate) const CONTENT_FIELDS: [&str; 6] = ["title", "summary", "body", "url", "language", "tags"];
+/// Those without which a blackboard makes none.
+pub(crate) const CONTENT_NEEDS: [&str; 2] = ["title", "body"];
 /// Characters of a call that are shown to whoever approves it.
 const LONGEST_CALL: usize = 20_000;
 
@@ -42,13 +47,50 @@ impl Journey<'_> {
         let is_empty = |field: &str| {
             fields.get(field).is_none_or(|text| text.as_str().is_some_and(|text| text.trim().is_empty()))
         };
-        if is_empty("title") || is_empty("body") {
+        if CONTENT_NEEDS.into_iter().any(is_empty) {
             return Ok(None);
         }
         let content: Content = serde_json::from_value(Value::Object(fields))
             .map_err(|error| format!("the blackboard makes no content: {error}"))?;
         content.check().map_err(|error| format!("the blackboard makes no content: {error}"))?;
         content.seal().map(Some).map_err(|error| format!("the content cannot be stored: {error}"))
+    }
+
+    /// The content that the blackboard makes as it stands, of these artifacts and of those that the record hands over; what is
+    /// lacking of them is wanted.
+    pub(super) fn made(&mut self, artifacts: &BTreeMap<String, Value>) -> Option<StoredContent> {
+        let workflow = self.workflow;
+        let artifacts = self.handed(workflow.content_artifacts(), artifacts)?;
+        let facts = Facts::default().to_json();
+        let mut variables: BTreeMap<&str, &Value> =
+            artifacts.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        variables.extend([("values", workflow.values()), ("facts", &facts)]);
+        self.projected(&self.beyond.memory.board, variables).ok().flatten()
+    }
+
+    /// These artifacts, and those of these names that the record hands over; `None` where it is to hand over one of them first.
+    pub(super) fn handed(
+        &mut self,
+        names: impl IntoIterator<Item = String>,
+        artifacts: &BTreeMap<String, Value>,
+    ) -> Option<BTreeMap<String, Value>> {
+        let around = self.around;
+        let mut all = artifacts.clone();
+        let mut wanted = BTreeSet::new();
+        for name in names.into_iter().filter(|name| !artifacts.contains_key(name)) {
+            match around.artifacts.get(&name) {
+                None => {
+                    wanted.insert(name);
+                }
+                Some(Value::Null) => {}
+                Some(value) => {
+                    all.insert(name, value.clone());
+                }
+            }
+        }
+        let complete = wanted.is_empty();
+        self.beyond.wants.artifacts.extend(wanted);
+        complete.then_some(all)
     }
 }
 
@@ -127,8 +169,7 @@ pub(super) fn difference(before: Option<&Content>, after: Option<&Content>) -> V
         content.and_then(|content| serde_json::to_value(content).ok()).unwrap_or_default()
     };
     let (before, after) = (fields(before), fields(after));
-    let names = ["title", "summary", "body", "url", "language", "tags"];
-    let differing = names.into_iter().filter_map(|name| {
+    let differing = CONTENT_FIELDS.into_iter().filter_map(|name| {
         let (old, new) = (before.get(name), after.get(name));
         if old == new {
             return None;

@@ -117,6 +117,7 @@ impl Journey<'_> {
         let visits = self.memory().visits.entry(id.to_owned()).or_default();
         *visits = visits.saturating_add(1);
         let visits = *visits;
+        self.memory().begin_visit(id);
         if let Some(so_far) = self.memory().orchestrations.get_mut(id) {
             so_far.begin_visit();
         }

@@ -73,6 +73,9 @@ impl Journey<'_> {
                 Arrival::Stands(place) if place.state == RunState::Running => place,
                 Arrival::Stands(place) => {
                     let held = std::mem::replace(&mut self.beyond, before);
+                    // It is to their visits which begin now that a person grants more.
+                    self.beyond.memory.spent_before = held.memory.spent_before;
+                    self.beyond.memory.granted_to = held.memory.granted_to;
                     self.beyond.wants.add(held.wants);
                     self.beyond.answer = held.answer;
                     self.beyond.shut = held.shut;

@@ -12,7 +12,7 @@ use crate::workflow::Step;
 /// The issue type of an escalation over calls and patches that were refused again and again.
 pub(crate) const GUARDRAIL: &str = "guardrail";
 /// Refused at one step before a person is asked.
-const MOST_REFUSED: u32 = 3;
+pub(crate) const MOST_REFUSED: u32 = 3;
 
 impl Journey<'_> {
     /// Tells and counts a refusal; `Some` where it was one too many. Whoever lets the step go on lets it begin anew.

@@ -13,6 +13,9 @@ use crate::condition::Held;
 use crate::workflow::{Step, Target, Workflow};
 use crate::{Facts, PUBLICATION_UNKNOWN};
 
+/// The issue type of an escalation over a condition that could not be evaluated.
+pub(crate) const CONDITION_ERROR: &str = "condition_error";
+
 /// Where a signal sends a run.
 #[derive(Debug)]
 pub(crate) enum Course {
@@ -128,7 +131,7 @@ pub(super) fn done(
             Held::Yes => held_branch(step, at, &branch.then, &rule, values, output, facts),
             Held::Errs(error) => {
                 let question = Question {
-                    issue_type: "condition_error".to_owned(),
+                    issue_type: CONDITION_ERROR.to_owned(),
                     question: format!(
                         "The condition `{rule}` could not be evaluated ({error}). What shall be done?"
                     ),

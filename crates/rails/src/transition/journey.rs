@@ -120,10 +120,13 @@ impl<'a> Journey<'a> {
                 }
             }
             Signal::Expired => self.expired(step)?,
-            other => match over.or_else(|| self.lacks(step, other)).or_else(|| self.acted(step, other)) {
-                Some(course) => course,
-                None => heading::otherwise(step, &at, other)?,
-            },
+            other => {
+                let own = over.or_else(|| self.lacks(step, other));
+                match own.or_else(|| self.acted(step, other, artifacts)) {
+                    Some(course) => course,
+                    None => heading::otherwise(step, &at, other)?,
+                }
+            }
         };
         if step.orchestrate.is_none() && matches!(signal, Signal::EffectConfirmed { .. }) {
             self.remember(step);

@@ -34,12 +34,12 @@ use model::RunState;
 use serde_json::Value;
 
 pub use answer::{Approval, Basis, Beyond, Delay, Escalation, GateDecision, Incident, Patched, Transition};
-pub(crate) use content::is_call;
+pub(crate) use content::{CONTENT_FIELDS, CONTENT_NEEDS, is_call};
 use enter::Passage;
 pub(crate) use enter::{APPROVAL_LOST, Mode};
 pub(crate) use gates::{Answering, TAINT, TAINTED};
-pub(crate) use guardrail::GUARDRAIL;
-pub(crate) use heading::Heading;
+pub(crate) use guardrail::{GUARDRAIL, MOST_REFUSED};
+pub(crate) use heading::{CONDITION_ERROR, Heading};
 pub(crate) use journey::Journey;
 pub(crate) use outage::UNAVAILABLE;
 pub(crate) use plain::follow;

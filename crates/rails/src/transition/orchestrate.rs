@@ -98,7 +98,12 @@ impl Journey<'_> {
     }
 
     /// The call of a tool that acts outside came to an end; the content is again what the blackboard makes.
-    pub(super) fn acted(&mut self, step: &Step, signal: &Signal<'_>) -> Option<Course> {
+    pub(super) fn acted(
+        &mut self,
+        step: &Step,
+        signal: &Signal<'_>,
+        artifacts: &BTreeMap<String, Value>,
+    ) -> Option<Course> {
         step.orchestrate.as_ref()?;
         let Some(Call::Tool { tool, .. }) = self.orchestration(step).pending.clone() else { return None };
         let (came, result) = match signal {
@@ -111,7 +116,7 @@ impl Journey<'_> {
         self.memory().artifacts.insert(step.id.clone());
         let words = format!("call_tool {tool}");
         self.orchestration(step).note(words.clone(), came.to_owned(), &result);
-        let made = self.projected(&self.beyond.memory.board, BTreeMap::new()).ok().flatten();
+        let made = self.made(artifacts);
         self.memory().projected = made.as_ref().map(|content| content.sha256);
         self.beyond.content = made;
         Some(self.next(format!("{words}: {came}")))

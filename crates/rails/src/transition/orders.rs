@@ -37,12 +37,12 @@ pub(super) fn advance(
         }
         Signal::Replay if at.state == RunState::Dead && at.branch == 0 => journey().replay(),
         Signal::Replay if at.state == RunState::Dead => journey().replay_branch(),
-        Signal::Replay if begins_with_fork(workflow, at, memory) => journey().begin(),
+        Signal::Replay if begins_with_fork(workflow, at, memory) => Ok(journey().begin()),
         Signal::Rerun { step } if !at.state.is_open() => journey().rerun(step),
         Signal::Begin
             if at.state == RunState::Running && at.branch == 0 && at.step == workflow.first_step() =>
         {
-            Ok(journey().begin_first())
+            Ok(journey().begin())
         }
         Signal::Begin
         | Signal::Cancel { .. }
@@ -65,13 +65,6 @@ fn begins_with_fork(workflow: &Workflow, at: &Standing<'_>, memory: &Memory) -> 
 }
 
 impl Journey<'_> {
-    /// The run's life begins: its workflow begins with a fork.
-    fn begin(self) -> Result<Transition, Impossible> {
-        let begun = self.replay()?;
-        let reason = if begun.reason == "replayed" { "begun".to_owned() } else { begun.reason };
-        Ok(Transition { reason, ..begun })
-    }
-
     /// The run is held back where it stands; at a fork with its branches that are running.
     fn hold(mut self, reason: &str) -> Transition {
         if self.workflow.fork(self.at.step).is_some() {
@@ -121,8 +114,8 @@ impl Journey<'_> {
         self.finish(Transition { attempt, ..transition })
     }
 
-    /// The run comes to its first step by its gates and budgets, before anything is done there.
-    fn begin_first(mut self) -> Transition {
+    /// The run comes to its first step by its gates and budgets, before anything is done there; a fork opens its branches.
+    fn begin(mut self) -> Transition {
         self.release(self.at.step);
         let arrival = self.arrive(0, &Target::Step(self.at.step.to_owned()), Mode::Begun);
         let base = Transition::stay(&self.at, RunState::Running, "begun");

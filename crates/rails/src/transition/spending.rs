@@ -25,8 +25,18 @@ impl Memory {
     }
 
     fn left_to_step(&self, step: &Step) -> Budget {
+        let of = |spent: &BTreeMap<String, Usage>| -> Allowance { spent.get(&step.id).copied().unwrap_or_default().into() };
         let granted = self.granted_to.get(&step.id).copied().unwrap_or_default();
-        step.budget.left(granted, self.spent.get(&step.id).copied().unwrap_or_default().into())
+        step.budget.left(granted + of(&self.spent_before), of(&self.spent))
+    }
+
+    /// A visit of the step begins: its own budget is whole again, and what was granted to an earlier visit is gone with that.
+    /// Where nothing was spent since the last one began, what was granted then is for this one.
+    pub(super) fn begin_visit(&mut self, step: &str) {
+        let Some(spent) = self.spent.get(step) else { return };
+        if self.spent_before.insert(step.to_owned(), *spent) != Some(*spent) {
+            self.granted_to.remove(step);
+        }
     }
 
     /// The first of what a step needs that this does not suffice for.
@@ -173,7 +183,11 @@ impl Journey<'_> {
             return self.stand(base, arrival);
         };
         if !step.fallback.is_null() {
-            let (artifacts, facts) = (BTreeMap::new(), Facts::default());
+            let facts = Facts::default();
+            let read = step.condition_inputs.iter().cloned();
+            let Some(artifacts) = self.handed(read, &BTreeMap::new()) else {
+                return self.stays(base);
+            };
             let said = Said { output: &step.fallback, patch: None, artifacts: &artifacts, facts: &facts };
             if let Err(why) = self.change(step, step.capability.as_ref(), &said) {
                 let reason = format!("its fallback is refused: {why}");

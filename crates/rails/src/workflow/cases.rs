@@ -88,14 +88,17 @@ impl Case {
         let inputs = board.get("inputs").unwrap_or(&absent);
         let artifacts = self.given.artifacts.iter().map(|(name, value)| (name.as_str(), value));
         let mut variables: BTreeMap<&str, &Value> = artifacts.collect();
-        variables.extend([("values", workflow.values()), ("board", &board), ("inputs", inputs)]);
+        variables.insert("values", workflow.values());
+        let reads = step.capability.as_ref().map_or(&[][..], |capability| capability.reads.as_slice());
+        let shown = crate::view(&board, reads);
         let mut found = Vec::new();
         let mut errors = Vec::new();
         // Where neither is expected, the error of either may be.
         if self.input.is_some() || self.error.is_some() {
-            let made = step.input_from(&board, &variables);
+            let made = step.input_from(&shown, &variables);
             compare("input", made, self.input.as_ref(), &mut found, &mut errors);
         }
+        variables.extend([("board", &board), ("inputs", inputs)]);
         if let Some(output) = &self.given.output
             && (self.patch.is_some() || self.error.is_some())
         {
@@ -139,6 +142,24 @@ fn compare(
 #[cfg(test)]
 mod tests {
     use super::super::*;
+
+    #[test]
+    fn an_input_is_made_of_what_the_cluster_may_read() {
+        let yaml = "
+name: t
+version: 1
+clusters: { desk: { allowed_reads: [/inputs/goal, /note], allowed_writes: [/note] } }
+steps:
+  - { id: write, worker: agent, cluster: desk, input: { all: board }, patch: [{ op: add, path: /note, value: inputs.more }], on_success: { end: done } }
+";
+        let catalog = Catalog { workers: &["agent"], ..Catalog::default() };
+        let workflow = Workflow::register(yaml, &BTreeMap::new(), &catalog).unwrap();
+        let given = "given: { inputs: { goal: g, more: m }, board: { note: n, secret: s }, output: {} }";
+        let seen = "input: { all: { inputs: { goal: g }, note: n } }";
+        let written = "patch: [{ op: add, path: /note, value: m }]";
+        let run = run_cases(&workflow, &format!("cases: [{{ step: write, {given}, {seen}, {written} }}]"));
+        assert_eq!(run.unwrap()[0].differences, Vec::<String>::new());
+    }
 
     #[test]
     fn a_case_says_what_differs() {

@@ -32,6 +32,9 @@ pub(super) const RESERVED: [&str; 8] = [
 /// The worker type of language models and tools.
 pub(crate) const AGENT: &str = "agent";
 
+/// The worker type that drafts content of what came in.
+pub(super) const ETL: &str = "etl";
+
 /// The worker type of outlets.
 pub(super) const PUBLISHER: &str = "publisher";
 
@@ -64,7 +67,7 @@ pub(super) fn compile(document: Document) -> Result<Workflow, Faults> {
         forks,
         content,
         defaults: defaults(&document.blackboard),
-        blackboard: schema(&document.blackboard).map_err(|message| fault("blackboard", message))?,
+        blackboard: schema(document.blackboard).map_err(|message| fault("blackboard", message))?,
         budget: budget(document.budget.as_ref()).map_err(|message| fault("budget", message))?,
         ttl: lifecycle_ttl(document.ttl.as_ref()).map_err(|message| fault("ttl", message))?,
         untrusted: document.untrusted.unwrap_or_else(|| vec!["/inputs".to_owned()]),
@@ -80,11 +83,18 @@ fn defaults(schema: &Value) -> serde_json::Map<String, Value> {
     given.collect()
 }
 
-fn schema(document: &Value) -> Result<Option<jsonschema::Validator>, String> {
+/// A schema that closes the blackboard leaves room for the inputs, which are there in any case.
+fn schema(mut document: Value) -> Result<Option<jsonschema::Validator>, String> {
     if document.is_null() {
         return Ok(None);
     }
-    jsonschema::validator_for(document).map(Some).map_err(|error| format!("is no JSON Schema: {error}"))
+    if let Some(map) = document.as_object_mut() {
+        let properties = map.entry("properties").or_insert_with(|| serde_json::json!({}));
+        if let Some(known) = properties.as_object_mut() {
+            known.entry("inputs").or_insert(Value::Bool(true));
+        }
+    }
+    jsonschema::validator_for(&document).map(Some).map_err(|error| format!("is no JSON Schema: {error}"))
 }
 
 /// Whether a run needs more than its row: what keeps none costs nothing.

@@ -222,12 +222,12 @@ impl Workflow {
         overrides: &BTreeMap<String, Value>,
         catalog: &Catalog<'_>,
     ) -> Result<Self, Faults> {
-        let document::Read { document, places, mut faults } = document::Document::read(yaml)?;
+        let document::Read { document, places, mut faults, torn } = document::Document::read(yaml)?;
         let Some(mut document) = document else { return Err(Faults(faults)) };
         faults.extend(document.freeze(overrides));
         document.settle_effects(catalog);
         document.bound_stages(catalog);
-        faults.extend(check::check(&document, &places, catalog));
+        faults.extend(check::check(&document, &places, torn.as_ref(), catalog));
         if faults.is_empty() { compile::compile(document) } else { Err(Faults(faults)) }
     }
 
@@ -280,11 +280,14 @@ impl Workflow {
         &self.first
     }
 
-    /// Whether a run may not come to its first step, or passes it: there are gates before it, or what it makes may be there.
+    /// Whether a run may not come to its first step, or passes it: there are gates before it, what it makes may be there, or
+    /// there is nothing to spend on it.
     #[must_use]
     pub fn looks_before_it_begins(&self) -> bool {
-        let first = self.step(&self.first);
-        first.is_some_and(|step| !step.gates_before.is_empty() || step.skip_if_exists.is_some())
+        self.step(&self.first).is_some_and(|step| {
+            let nothing = step.budget.both(&self.budget).exhausted().is_some();
+            nothing || !step.gates_before.is_empty() || step.skip_if_exists.is_some()
+        })
     }
 
     /// A step.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Workflow;
-use super::compile::{AGENT, budget, duration, retries, step_ttl};
+use super::compile::{budget, duration, retries, step_ttl};
 use super::document::{Document, StepDocument};
 use super::flow::{Flow, Kind, To};
+use crate::transition::MOST_REFUSED;
 use crate::{Backoff, Budget};
 
 /// What a run takes at most.
@@ -38,7 +39,7 @@ impl Workflow {
     /// has a bound those form no loop. A fork weighs the sum of its branches, in time the longest of them. Exact where nothing loops.
     ///
     /// A step weighs its budget once a visit, and in time `max_attempts` deadlines and the longest pauses between them, at most
-    /// `ttl.running`. Only steps of the worker `agent` and orchestrators spend tokens and money.
+    /// `ttl.running`; an orchestrator has two jobs for each call, one that leaves it, and one for each refusal before a person is asked. Only steps of the worker `agent` and orchestrators spend tokens and money.
     ///
     /// # Errors
     /// [`super::Faults`] where a build of another version wrote the document.
@@ -123,11 +124,12 @@ fn visit(step: &StepDocument) -> Weight {
     if step.parallel.is_some() {
         return Weight::default();
     }
-    let spends = step.orchestrate.is_some() || step.worker == AGENT;
     let own: Budget = budget(step.budget.as_ref()).unwrap_or_default();
     let calls = step.orchestrate.as_ref().map_or(0, |it| u64::from(it.max_calls));
-    let spent = |bound: Option<u64>| if spends { bound } else { Some(0) };
-    let tries = tried(step).saturating_mul(calls.max(1));
+    let spent = |bound: Option<u64>| if step.spends() { bound } else { Some(0) };
+    // A call is said by one job and performed by another; what is refused is said alone, as is what ends the visit.
+    let jobs = if step.orchestrate.is_some() { 2 * calls + 1 + u64::from(MOST_REFUSED) } else { 1 };
+    let tries = tried(step).saturating_mul(jobs);
     let ttl = step_ttl(step.ttl.as_ref()).unwrap_or_default();
     let bounds = ttl.running.into_iter().chain(own.time).map(millis);
     Weight {
@@ -313,6 +315,14 @@ mod tests {
             "  - { id: a, worker: agent, on_success: { end: done } }",
         );
         assert_eq!((bounded.tokens, bounded.cost_micros, bounded.seconds), (Some(7), None, 1));
+    }
+
+    #[test]
+    fn an_orchestrator_takes_a_job_to_say_and_one_to_do_each_call_and_those_that_are_refused() {
+        let clusters = "clusters: { desk: { allowed_writes: [/x] } }";
+        let step = "  - { id: a, orchestrate: { clusters: [desk], max_calls: 4 }, deadline: 10s, retries: { max_attempts: 1 }, on_success: { end: done } }";
+        let found = worst(clusters, step);
+        assert_eq!((found.steps, found.seconds), (5, 10 * (2 * 4 + 1 + 3)));
     }
 
     #[test]

@@ -102,6 +102,25 @@ fn a_person_tops_up_finishes_with_what_is_there_or_stops() {
 }
 
 #[test]
+fn a_run_that_finishes_with_what_is_there_makes_its_patch_of_earlier_artifacts_too() {
+    let yaml = "
+name: t
+version: 1
+blackboard: { type: object }
+clusters: { desk: { allowed_writes: [/note] } }
+steps:
+  - { id: draft, worker: etl, on_success: check }
+  - { id: check, worker: agent, cluster: desk, budget: { tokens: 0 }, fallback: { more: '!' }, patch: [{ op: add, path: /note, value: draft.text + output.more }], on_success: last }
+  - { id: last, worker: etl, on_success: { end: done } }
+";
+    let mut run = Simulator::begin(yaml, json!({}));
+    run.done("draft", &json!({ "text": "a" }));
+    assert_eq!(run.run(), (RunState::Parked, "check"));
+    run.decide(0, &Decision::Finish).unwrap();
+    assert_eq!((run.run(), &run.memory.board["note"]), ((RunState::Running, "last"), &json!("a!")));
+}
+
+#[test]
 fn a_try_that_ends_for_want_of_budget_parks_the_run_until_there_is_as_much_as_it_takes() {
     let mut run = Simulator::begin(SPENDING, json!({}));
     let lacks = |wanted: u64, spent: u64| {
@@ -131,6 +150,81 @@ fn a_try_that_ends_for_want_of_budget_parks_the_run_until_there_is_as_much_as_it
     assert!(failed.escalation.unwrap().question.contains("budget of tokens of the run"));
     let stopped = run.decide(0, &Decision::Stop).unwrap();
     assert_eq!(stopped.state, RunState::Rejected);
+}
+
+const LOOPS: &str = "
+name: t
+version: 1
+budget: { tokens: 10000 }
+steps:
+  - { id: write, worker: agent, budget: { tokens: 100 }, max_visits: 5, on_success: check }
+  - { id: check, worker: etl, branches: [{ when: check.again, to: write }], on_success: { end: done } }
+";
+
+#[test]
+fn the_budget_of_a_step_is_of_each_visit() {
+    let mut run = Simulator::begin(LOOPS, json!({}));
+    for visit in 1..=3 {
+        assert_eq!(reserved(&run, "write"), 100, "visit {visit}");
+        let failure = Failure::transient("half an answer").having_spent(tokens(30));
+        run.signal(0, &Signal::Failed { failure: &failure }).unwrap();
+        assert_eq!(reserved(&run, "write"), 70, "the tries of a visit share its budget");
+        spends(&mut run, &Signal::Done { output: &json!({}), patch: None }, tokens(50));
+        run.done("check", &json!({ "again": true }));
+    }
+    assert_eq!(run.memory.spent["write"].tokens(), 240, "what is told is of all visits");
+    assert_eq!(run.run(), (RunState::Running, "write"));
+}
+
+#[test]
+fn what_is_granted_to_a_step_is_for_the_visit_that_it_is_at() {
+    let mut run = Simulator::begin(LOOPS, json!({}));
+    let failure = Failure::transient("again").having_spent(tokens(100));
+    let parked = run.signal(0, &Signal::Failed { failure: &failure }).unwrap();
+    assert!(parked.is_overrun());
+    run.decide(0, &Decision::Approve).unwrap();
+    assert_eq!(reserved(&run, "write"), 100);
+    spends(&mut run, &Signal::Done { output: &json!({}), patch: None }, tokens(10));
+    run.done("check", &json!({ "again": true }));
+    assert_eq!(reserved(&run, "write"), 100, "of 100, and nothing of what was left of the grant");
+
+    let forks = "
+name: t
+version: 1
+steps:
+  - { id: start, worker: etl, on_success: both }
+  - { id: both, parallel: { branches: [a] }, max_visits: 3, on_success: check }
+  - { id: a, worker: agent, budget: { cost: 0 }, on_success: join }
+  - { id: check, worker: etl, branches: [{ when: check.again, to: both }], on_success: { end: done } }
+";
+    let more = Budget { cost_micros: Some(10), ..Budget::default() };
+    let mut run = Simulator::begin(forks, json!({}));
+    run.done("start", &json!({}));
+    for _ in 0..2 {
+        assert_eq!(run.run(), (RunState::Parked, "both"), "each visit begins with nothing");
+        run.decide(0, &Decision::TopUp { more, cheaper: false }).unwrap();
+        assert_eq!((run.run(), run.memory.reserved["a"].cost_micros), ((RunState::Running, "both"), 10));
+        let spent = Usage { cost_micros: 4, ..Usage::default() };
+        let facts = Facts { usage: spent, memory: Some(run.memory.clone()), ..Facts::default() };
+        run.signal_with(1, &Signal::Done { output: &json!({}), patch: None }, &facts).unwrap();
+        run.done("check", &json!({ "again": true }));
+    }
+}
+
+#[test]
+fn a_run_with_nothing_to_spend_is_parked_before_its_first_step() {
+    let yaml = |run: &str, step: &str| {
+        format!(
+            "name: t\nversion: 1\nbudget: {{ {run} }}\nsteps:\n  - {{ id: a, worker: agent, budget: {{ {step} }}, on_success: {{ end: done }} }}\n"
+        )
+    };
+    for (of_run, of_step) in [("cost: 0", ""), ("tokens: 9", "cost: 0"), ("time: 0s", "tokens: 9")] {
+        let mut run = Simulator::begin(&yaml(of_run, of_step), json!({}));
+        assert!(run.workflow.looks_before_it_begins(), "{of_run}, {of_step}");
+        let parked = run.signal(0, &Signal::Begin).unwrap();
+        assert!(parked.is_overrun() && run.run() == (RunState::Parked, "a"), "{of_run}, {of_step}");
+    }
+    assert!(!Simulator::begin(&yaml("cost: 1", "tokens: 9"), json!({})).workflow.looks_before_it_begins());
 }
 
 #[test]

@@ -174,3 +174,32 @@ fn a_dead_branch_is_replayed_while_its_join_is_open() {
     run.done("c", &json!({}));
     assert!(run.signal(2, &Signal::Replay).unwrap_err().to_string().contains("is decided"));
 }
+
+#[test]
+fn a_run_that_begins_with_a_fork_passes_what_is_there_and_counts_every_visit() {
+    let yaml = "
+name: t
+version: 1
+steps:
+  - { id: both, parallel: { branches: [a, b] }, max_visits: 2, on_success: last }
+  - { id: a, worker: etl, skip_if_exists: /inputs/a, on_success: a2 }
+  - { id: a2, worker: etl, max_visits: 2, on_success: join }
+  - { id: b, worker: etl, on_success: join }
+  - { id: last, worker: judge, branches: [{ when: last.again, to: both }], on_success: { end: done } }
+";
+    let mut run = Simulator::begin(yaml, json!({ "a": 1 }));
+    let begun = run.signal(0, &Signal::Replay).unwrap();
+    assert_eq!((begun.state, begun.step.as_str(), begun.reason.as_str()), (RunState::Running, "both", "begun"));
+    let mut visits = |count: u32| {
+        assert_eq!((run.row(1).step.as_str(), run.working()), ("a2", vec![1, 2]), "it is there already");
+        for step in ["both", "a", "a2", "b"] {
+            assert_eq!(run.memory.visits[step], count, "{step}");
+        }
+        run.done("a2", &json!({}));
+        run.done("b", &json!({}));
+        run.done("last", &json!({ "again": true }));
+    };
+    visits(1);
+    visits(2);
+    assert_eq!(run.run().0, RunState::Dead, "the third visit is one too many");
+}

@@ -1,6 +1,7 @@
 mod blackboard;
 mod budgets;
 mod calls;
+mod contents;
 mod documents;
 mod forks;
 mod gates;

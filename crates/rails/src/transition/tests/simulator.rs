@@ -177,8 +177,10 @@ impl Simulator {
 
     /// A person tells what became of a post.
     pub(super) fn settle(&mut self, lane: i32, answer: Settled) -> Transition {
-        let facts = self.facts(&self.around);
-        let transition = settled(&self.workflow, &self.standing(lane), answer, &facts).unwrap();
+        let transition = self.answered(&|around: &Around| {
+            settled(&self.workflow, &self.standing(lane), answer, &self.facts(around))
+        });
+        let transition = transition.unwrap();
         self.store(lane, transition.clone());
         transition
     }

@@ -1,5 +1,7 @@
 //! What steps read and write of the blackboard, against what their clusters may.
 
+use serde_json::Value;
+
 use super::Checker;
 use super::conditions::{Role, segments, unknown_on_board};
 use super::names::is_pointer;
@@ -121,6 +123,25 @@ impl Checker<'_> {
                 self.step_fault(at, key, message);
             }
         }
+        if step.fallback.is_null() {
+            return;
+        }
+        // Where a run goes on without the step, its patch is made of the fallback.
+        let values = step.patch.iter().filter_map(|operation| operation.value.as_deref());
+        for lacking in values.filter_map(|source| lacking(source, &step.id, &step.fallback)) {
+            self.step_fault(at, "fallback", format!("it lacks `{lacking}`, which the patch reads"));
+        }
+    }
+}
+
+/// What an expression of a patch reads of the step's output and this one has not.
+fn lacking(source: &str, id: &str, output: &Value) -> Option<String> {
+    match Expression::compile(source).ok()? {
+        Expression::Pointer(pointer) => output.pointer(&pointer).is_none().then_some(pointer),
+        Expression::Cel(condition) => condition
+            .required()
+            .find(|(root, field)| (*root == "output" || *root == id) && output.get(field).is_none())
+            .map(|(root, field)| format!("{root}.{field}")),
     }
 }
 

@@ -4,6 +4,7 @@
 mod approvals;
 mod capabilities;
 mod conditions;
+mod contents;
 mod joins;
 mod loops;
 mod names;
@@ -12,26 +13,39 @@ mod random;
 mod reach;
 mod reads;
 mod schemas;
+mod shares;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod traps;
 
-use super::document::{Document, Places, escaped};
+use super::document::{Document, Places, Torn, escaped};
 use super::flow::Flow;
 use super::{Catalog, Fault};
 
-pub(super) fn check(document: &Document, places: &Places, catalog: &Catalog<'_>) -> Vec<Fault> {
+/// Of a document that is `torn` only what its ways have no part in is checked.
+pub(super) fn check(
+    document: &Document,
+    places: &Places,
+    torn: Option<&Torn>,
+    catalog: &Catalog<'_>,
+) -> Vec<Fault> {
     let flow = Flow::of(document);
-    let mut checker = Checker { document, places, catalog, flow: &flow, faults: Vec::new() };
+    let mut checker = Checker { document, places, torn, catalog, flow: &flow, faults: Vec::new() };
     checker.names();
     checker.schemas();
-    checker.targets();
-    checker.reachable();
-    checker.joins();
-    checker.loops();
-    checker.approvals();
     checker.conditions();
-    checker.reads();
-    checker.capabilities();
+    checker.contents();
+    if torn.is_none() {
+        checker.targets();
+        checker.reachable();
+        checker.joins();
+        checker.shares();
+        checker.loops();
+        checker.approvals();
+        checker.reads();
+        checker.capabilities();
+    }
     let mut faults = checker.faults;
     faults.sort_by_key(|fault| (fault.line, fault.column));
     faults
@@ -40,6 +54,7 @@ pub(super) fn check(document: &Document, places: &Places, catalog: &Catalog<'_>)
 struct Checker<'a> {
     document: &'a Document,
     places: &'a Places,
+    torn: Option<&'a Torn>,
     catalog: &'a Catalog<'a>,
     flow: &'a Flow<'a>,
     faults: Vec<Fault>,
@@ -52,8 +67,12 @@ impl Checker<'_> {
         self.faults.push(Fault::new(&place, message).at(self.places.find(&format!("/{pointer}"))));
     }
 
-    /// Notes a fault of a step, at one of its keys; the step itself where the key is empty.
+    /// Notes a fault of a step, at one of its keys; the step itself where the key is empty. Of one that something was taken out
+    /// of it is not known whether it has another.
     fn step_fault(&mut self, at: usize, key: &str, message: impl Into<String>) {
+        if self.torn.is_some_and(|torn| torn.steps.contains(&at)) {
+            return;
+        }
         let pointer = format!("/steps/{at}/{key}");
         let place = self.places.find(pointer.trim_end_matches('/'));
         self.faults.push(Fault::new(self.flow.id(at), message).at(place));

@@ -25,12 +25,14 @@ impl Checker<'_> {
         if let Err(message) = budget(document.budget.as_ref()) {
             self.fault("budget", message);
         }
-        if let Err(message) = lifecycle_ttl(document.ttl.as_ref()) {
-            self.fault("ttl", message);
-        }
-        for (number, pointer) in document.untrusted.iter().flatten().enumerate() {
-            if !is_pointer(pointer) {
-                self.fault(&format!("untrusted/{number}"), format!("`{pointer}` is no JSON Pointer"));
+        match lifecycle_ttl(document.ttl.as_ref()) {
+            Err(message) => self.fault("ttl", message),
+            Ok(ttl) => {
+                for (key, bound) in [("draft", ttl.draft), ("qa", ttl.qa), ("approved", ttl.approved)] {
+                    if bound.is_some_and(|bound| bound.is_zero()) {
+                        self.fault(&format!("ttl/{key}"), format!("ttl.{key} is 0, so nothing could stay there"));
+                    }
+                }
             }
         }
         self.clusters();
@@ -239,6 +241,16 @@ impl Checker<'_> {
             ("ttl", step_ttl(step.ttl.as_ref()).err()),
         ] {
             if let Some(message) = fault {
+                self.step_fault(at, key, message);
+            }
+        }
+        let ttl = step_ttl(step.ttl.as_ref()).unwrap_or_default();
+        let deadline = duration("deadline", &step.deadline).ok();
+        for (key, bound) in
+            [("deadline", deadline), ("ttl/waiting", ttl.waiting), ("ttl/running", ttl.running)]
+        {
+            if bound.is_some_and(|bound| bound.is_zero()) {
+                let message = format!("{} is 0, so no try could end in time", key.replace('/', "."));
                 self.step_fault(at, key, message);
             }
         }

@@ -3,6 +3,7 @@
 use model::RunState;
 
 use super::Checker;
+use crate::issue;
 use crate::workflow::document::CONTINUE;
 use crate::workflow::flow::{Kind, To};
 
@@ -13,6 +14,9 @@ impl Checker<'_> {
             for branch in step.branches.iter().enumerate() {
                 if let (number, Err(message)) = (branch.0, branch.1.target()) {
                     self.step_fault(at, &format!("branches/{number}"), message);
+                }
+                if let Some(reserved) = branch.1.escalate.as_deref().and_then(issue::reserved) {
+                    self.step_fault(at, &format!("branches/{}/escalate", branch.0), reserved);
                 }
             }
             for edge in self.flow.edges(at) {

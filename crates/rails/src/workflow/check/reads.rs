@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Checker;
-use super::conditions::{Placed, Role, segments};
+use super::conditions::{Placed, Role, segments, unknown_on_board};
 use super::names::is_pointer;
 use crate::workflow::Expression;
 use crate::workflow::PatchOp;
@@ -42,6 +42,28 @@ impl Checker<'_> {
         for at in 0..self.flow.len() {
             self.skip(at);
         }
+        for (number, pointer) in self.document.untrusted.iter().flatten().enumerate() {
+            if let Some(why) = self.never_comes(pointer) {
+                self.fault(&format!("untrusted/{number}"), format!("`{pointer}` {why}"));
+            }
+        }
+    }
+
+    /// Why nothing untrusted can stand at a place, so that whoever names it means another.
+    fn never_comes(&self, pointer: &str) -> Option<String> {
+        if !is_pointer(pointer) {
+            return Some("is no JSON Pointer".to_owned());
+        }
+        let place = segments(pointer);
+        if place.iter().any(|segment| matches!(segment.as_str(), "*" | "**")) {
+            return Some("is a pattern: write a place, which means all that is in it".to_owned());
+        }
+        let names: Vec<&str> = place.iter().map(String::as_str).collect();
+        if let Some(schema) = unknown_on_board(self.document, &names) {
+            return Some(format!("is no place that the schema of {schema} has"));
+        }
+        let written = self.is_written(&place, &(0..self.flow.len()).collect());
+        (!written).then(|| "is written neither by the inputs nor by any step".to_owned())
     }
 
     /// The steps whose writing an expression can see.
@@ -67,9 +89,11 @@ impl Checker<'_> {
     ) -> Option<&'static str> {
         match root {
             "output" => (placed.role != Role::Patch).then_some("which only the values of a patch have"),
+            "facts" => (placed.role == Role::Input).then_some("which is known only once the step is done"),
             "board" | "inputs" => {
                 (!keeps_manifest).then_some("and this workflow has neither inputs nor a blackboard")
             }
+            "content" => (!self.makes_content()).then_some("and nothing here makes any: no projection, no step `etl`"),
             _ if RESERVED.contains(&root) => None,
             id => match self.flow.at(id) {
                 Some(at) if self.flow.is_fork(at) => Some("a parallel step, which has no output"),

@@ -11,6 +11,7 @@ impl Checker<'_> {
                 self.fault(key, message);
             }
         }
+        self.first_board();
         let properties = self.document.blackboard["properties"].as_object();
         let given = properties
             .into_iter()
@@ -33,6 +34,20 @@ impl Checker<'_> {
             {
                 self.step_fault(at, "fallback", format!("it does not fit the output_schema: {error}"));
             }
+        }
+    }
+}
+
+impl Checker<'_> {
+    /// Each patch makes a blackboard that fits its schema, the first one as well: so what is required is there before it.
+    fn first_board(&mut self) {
+        let schema = &self.document.blackboard;
+        let names = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        for name in names.filter(|name| *name != "inputs" && schema["properties"][name].get("default").is_none()) {
+            let message = format!(
+                "it requires `{name}`, which is not there at the beginning: no first patch might fit; give it a default"
+            );
+            self.fault("blackboard", message);
         }
     }
 }

@@ -98,7 +98,7 @@ blackboard: { type: object, properties: { draft: { type: object, properties: { t
 clusters:
   desk: { roles: [writer], allowed_reads: [/inputs/**, /draft/**], allowed_writes: [/draft/*, /notes/-] }
   blind: { allowed_reads: [], allowed_writes: [] }
-content: { title: /draft/text }";
+content: { title: /draft/text, body: /draft/text }";
 
 #[test]
 fn the_shape_of_a_step_is_checked() {

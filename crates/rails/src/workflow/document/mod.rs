@@ -17,7 +17,7 @@ use super::{Catalog, Fault, Faults, KnownOutlet, LifecycleTtl};
 use crate::retries;
 
 pub(crate) use places::{Places, escaped};
-pub(crate) use read::{Read, of_text};
+pub(crate) use read::{Read, Torn, of_text};
 pub(crate) use step::{
     GateDocument, OperationDocument, OrchestrateDocument, ParallelDocument, StepDocument, StepTtlDocument,
 };

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{BranchDocument, BudgetDocument, PatchOp, TargetDocument};
 use crate::retries::RetriesDocument;
 use crate::workflow::JoinRule;
+use crate::workflow::compile::AGENT;
 
 /// Ways that run side by side.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -178,6 +179,13 @@ pub(crate) struct StepDocument {
     pub(crate) with: BTreeMap<String, Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) approve: Option<Approve>,
+}
+
+impl StepDocument {
+    /// Whether it spends tokens and money.
+    pub(crate) fn spends(&self) -> bool {
+        self.orchestrate.is_some() || self.worker == AGENT
+    }
 }
 
 fn minute() -> String {
