@@ -27,7 +27,7 @@ async fn connect(fleet: &Fleet) -> TcpStream {
 }
 
 /// The value of a metric of the gateway.
-pub(crate) async fn metric(fleet: &Fleet, name: &str) -> u64 {
+async fn metric(fleet: &Fleet, name: &str) -> u64 {
     let (_, gateway) = fleet.workers.iter().find(|(name, _)| *name == "gateway").unwrap();
     let told = metrics(gateway).await;
     let line = told.lines().find(|line| line.split(' ').next() == Some(name));

@@ -1,12 +1,12 @@
 //! `tidemill load` against a fleet that keeps up, and against one that does not.
 
-use serde_json::Value;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
 use testkit::{binary, eventually};
 use tokio::process::Command;
 
 use crate::door::{ALL, Desk};
 use crate::fleet::Fleet;
-use crate::gateway_limits::metric;
 
 const WORKERS: [&str; 4] = ["etl", "embedding", "judge", "publisher"];
 
@@ -47,8 +47,12 @@ async fn a_load_that_is_too_much_is_sent_away_and_nothing_of_it_is_lost() {
     fleet.start_with("gateway", &["gateway.high_water=20"], &[]).await;
     let loading =
         load(&fleet, &["--rate", "200", "--for", "2s", "--profile", "short"]).await.spawn().unwrap();
-    eventually("events are sent away", async || metric(&fleet, "tidemill_events_refused_total").await > 0)
-        .await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let event = json!({ "source": "else", "payload": { "body": "One more event than there is room for." } });
+    eventually("events are sent away", async || {
+        desk.post("/v1/events", event.clone()).await.0 == StatusCode::TOO_MANY_REQUESTS
+    })
+    .await;
     for worker in WORKERS {
         fleet.start(worker).await;
     }
