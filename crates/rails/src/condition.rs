@@ -132,9 +132,11 @@ fn of_json(value: &Value) -> cel::Value {
         },
         Value::String(text) => text.as_str().into(),
         Value::Array(items) => items.iter().map(of_json).collect::<Vec<_>>().into(),
-        Value::Object(members) => {
-            members.iter().map(|(name, value)| (name.as_str(), of_json(value))).collect::<HashMap<_, _>>().into()
-        }
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| (name.as_str(), of_json(value)))
+            .collect::<HashMap<_, _>>()
+            .into(),
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) fn reserved(issue_type: &str) -> Option<String> {
         return Some("an issue type is empty".to_owned());
     }
     OWN.contains(&issue_type).then(|| {
-        format!("the issue type `{issue_type}` is of a question that the rails ask and answer in their own way")
+        format!(
+            "the issue type `{issue_type}` is of a question that the rails ask and answer in their own way"
+        )
     })
 }

@@ -25,7 +25,9 @@ impl Memory {
     }
 
     fn left_to_step(&self, step: &Step) -> Budget {
-        let of = |spent: &BTreeMap<String, Usage>| -> Allowance { spent.get(&step.id).copied().unwrap_or_default().into() };
+        let of = |spent: &BTreeMap<String, Usage>| -> Allowance {
+            spent.get(&step.id).copied().unwrap_or_default().into()
+        };
         let granted = self.granted_to.get(&step.id).copied().unwrap_or_default();
         step.budget.left(granted + of(&self.spent_before), of(&self.spent))
     }

@@ -54,7 +54,10 @@ fn asking() -> Simulator {
     run.done("check", &json!({ "tag": "sea" }));
     let draft = run.stored.clone().unwrap();
     assert_eq!((draft.language.as_str(), draft.tags), ("de", vec!["sea".to_owned()]));
-    run.done("draft", &json!({ "call": "call_tool", "tool": "mail", "arguments": { "to": "a@example.org" } }));
+    run.done(
+        "draft",
+        &json!({ "call": "call_tool", "tool": "mail", "arguments": { "to": "a@example.org" } }),
+    );
     assert_ne!(run.stored.as_ref().unwrap().title, "Tides", "the call is what leave is asked for");
     run.decide(0, &Decision::Approve).unwrap();
     run

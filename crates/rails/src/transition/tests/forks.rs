@@ -189,7 +189,10 @@ steps:
 ";
     let mut run = Simulator::begin(yaml, json!({ "a": 1 }));
     let begun = run.signal(0, &Signal::Replay).unwrap();
-    assert_eq!((begun.state, begun.step.as_str(), begun.reason.as_str()), (RunState::Running, "both", "begun"));
+    assert_eq!(
+        (begun.state, begun.step.as_str(), begun.reason.as_str()),
+        (RunState::Running, "both", "begun")
+    );
     let mut visits = |count: u32| {
         assert_eq!((run.row(1).step.as_str(), run.working()), ("a2", vec![1, 2]), "it is there already");
         for step in ["both", "a", "a2", "b"] {

@@ -30,7 +30,10 @@ impl Checker<'_> {
             Ok(ttl) => {
                 for (key, bound) in [("draft", ttl.draft), ("qa", ttl.qa), ("approved", ttl.approved)] {
                     if bound.is_some_and(|bound| bound.is_zero()) {
-                        self.fault(&format!("ttl/{key}"), format!("ttl.{key} is 0, so nothing could stay there"));
+                        self.fault(
+                            &format!("ttl/{key}"),
+                            format!("ttl.{key} is 0, so nothing could stay there"),
+                        );
                     }
                 }
             }

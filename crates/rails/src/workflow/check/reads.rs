@@ -93,7 +93,9 @@ impl Checker<'_> {
             "board" | "inputs" => {
                 (!keeps_manifest).then_some("and this workflow has neither inputs nor a blackboard")
             }
-            "content" => (!self.makes_content()).then_some("and nothing here makes any: no projection, no step `etl`"),
+            "content" => {
+                (!self.makes_content()).then_some("and nothing here makes any: no projection, no step `etl`")
+            }
             _ if RESERVED.contains(&root) => None,
             id => match self.flow.at(id) {
                 Some(at) if self.flow.is_fork(at) => Some("a parallel step, which has no output"),

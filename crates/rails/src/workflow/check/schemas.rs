@@ -43,7 +43,9 @@ impl Checker<'_> {
     fn first_board(&mut self) {
         let schema = &self.document.blackboard;
         let names = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        for name in names.filter(|name| *name != "inputs" && schema["properties"][name].get("default").is_none()) {
+        for name in
+            names.filter(|name| *name != "inputs" && schema["properties"][name].get("default").is_none())
+        {
             let message = format!(
                 "it requires `{name}`, which is not there at the beginning: no first patch might fit; give it a default"
             );

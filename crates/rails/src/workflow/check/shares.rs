@@ -42,7 +42,8 @@ impl Checker<'_> {
             ("cost", run.cost_micros.is_some() && own.cost_micros.is_none()),
             ("time", run.time.is_some() && own.time.is_none()),
         ];
-        let lacking: Vec<&str> = kinds.into_iter().filter_map(|(kind, lacks)| lacks.then_some(kind)).collect();
+        let lacking: Vec<&str> =
+            kinds.into_iter().filter_map(|(kind, lacks)| lacks.then_some(kind)).collect();
         (!lacking.is_empty()).then(|| lacking.join(", "))
     }
 }

@@ -137,7 +137,9 @@ fn no_bound_of_time_is_zero() {
         "ttl: { draft: 0s, qa: 0ms, approved: 1s }",
         &["id: z, worker: etl, deadline: 0m, ttl: { waiting: 0s, running: 0h }, on_success: { end: done }"],
     );
-    for bound in ["ttl.draft is 0", "ttl.qa is 0", "z: deadline is 0", "z: ttl.waiting is 0", "z: ttl.running is 0"] {
+    for bound in
+        ["ttl.draft is 0", "ttl.qa is 0", "z: deadline is 0", "z: ttl.waiting is 0", "z: ttl.running is 0"]
+    {
         assert!(zero.contains(bound), "{bound}\n{zero}");
     }
     assert_eq!(zero.lines().count(), 5, "{zero}");
@@ -184,16 +186,29 @@ fn content_is_read_only_where_something_makes_it() {
 #[test]
 fn a_condition_asks_by_no_issue_type_that_the_rails_have_for_themselves() {
     let asks = |issue_type: &str| {
-        found("", &[&format!(
-            "id: a, worker: etl, branches: [{{ when: a.x, escalate: {issue_type} }}], on_success: {{ end: done }}"
-        )])
+        found(
+            "",
+            &[&format!(
+                "id: a, worker: etl, branches: [{{ when: a.x, escalate: {issue_type} }}], on_success: {{ end: done }}"
+            )],
+        )
     };
     assert_eq!(asks("doubt"), "");
     assert!(asks("''").contains("an issue type is empty"));
     for own in [
-        "publication_unknown", "budget_overrun", "tool_call", "guardrail", "unavailable", "approval_lost", "tainted",
-        "gate_error", "condition_error",
+        "publication_unknown",
+        "budget_overrun",
+        "tool_call",
+        "guardrail",
+        "unavailable",
+        "approval_lost",
+        "tainted",
+        "gate_error",
+        "condition_error",
     ] {
-        assert!(asks(own).contains(&format!("the issue type `{own}` is of a question that the rails ask")), "{own}");
+        assert!(
+            asks(own).contains(&format!("the issue type `{own}` is of a question that the rails ask")),
+            "{own}"
+        );
     }
 }

@@ -38,8 +38,7 @@ impl Document {
             return Ok(Read { document: Some(document), places, faults: vec![], torn: None });
         }
         let (told, taken) = (BTreeSet::new(), BTreeSet::new());
-        let mut mending =
-            Mending { value, places: &places, faults: vec![], told, taken, stands_in: false };
+        let mut mending = Mending { value, places: &places, faults: vec![], told, taken, stands_in: false };
         let document = mending.document();
         let (torn, faults) = (mending.torn(), mending.faults);
         if faults.is_empty() {
