@@ -62,8 +62,7 @@ async fn conclude(process: &Process, door: &Door, firing: &OpenFiring) -> Result
         None if firing.definition.is_some() => return Ok(()),
         None => Err("the planners do not have this trigger any more".to_owned()),
     };
-    // A backfill has a pace of its own, and times that are long gone.
-    let rule = trigger.as_ref().filter(|_| !firing.backfilled).map(Trigger::rule).unwrap_or_default();
+    let rule = trigger.as_ref().map(Trigger::rule).unwrap_or_default();
     let admission = prepared.as_ref().ok().map(|arrival| &arrival.admission);
     let decide = |now: &Circumstances| match (rails::conclude(&firing.trigger, &rule, now), &prepared) {
         (Conclusion::Run, Err(why)) => Conclusion::Suppressed(why.clone()),

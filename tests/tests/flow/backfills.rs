@@ -1,0 +1,158 @@
+//! Backfills: the times of a schedule over a range, beside what the schedule itself fires.
+
+use record::Firing;
+use serde_json::{Value, json};
+use testkit::eventually;
+
+use crate::door::{ALL, Desk};
+use crate::fleet::{Fleet, event};
+use crate::registry::{activate, digest, pinned, registered, stand_at};
+use crate::triggers::{concluded, fire, outcomes, planners};
+
+/// Fires the times of a trigger between two times.
+async fn backfill(desk: &Desk, trigger: &str, from: &str, until: &str, more: Value) -> Value {
+    let mut range = json!({ "from": from, "until": until, "rate": "20/s" });
+    range.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let (status, begun) = desk.post(&format!("/v1/triggers/{trigger}/backfill"), range).await;
+    assert_eq!(status.as_u16(), 202, "{begun}");
+    begun
+}
+
+/// How many firings each backfill made, the newest first, once all are done.
+async fn done(desk: &Desk) -> Vec<Value> {
+    let all = async || desk.get("/v1/backfills").await.1["backfills"].as_array().unwrap().clone();
+    eventually("the backfills are done", async || all().await.iter().all(|one| !one["ended_at"].is_null()))
+        .await;
+    all().await.iter().map(|one| one["fired"].clone()).collect()
+}
+
+#[tokio::test]
+async fn a_backfill_fires_each_time_of_its_range_once_and_tells_nobody_where_it_is_asked_not_to() {
+    let mut fleet = Fleet::quiet().await;
+    let schedule = json!({ "cron": "0 7 * * *", "deadline": "1h" });
+    let triggers = json!([
+        { "name": "daily", "source": "daily", "payload": { "body": "A day." }, "schedule": schedule,
+          "overlap": "suppress", "cooldown": "1h" },
+        { "name": "plain", "source": "plain" },
+        { "name": "follow", "source": "follow", "payload": { "body": "x" },
+          "on": { "from": "runs", "type": "io.tidemill.run.accepted", "when": "event.data.reason == 'daily'" } },
+    ]);
+    planners(&mut fleet, &triggers, 2).await;
+    fleet.start("gateway").await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let range = |until: &str| json!({ "from": "2026-01-01T07:00:00Z", "until": until, "rate": "20/s", "quiet": true });
+    let (status, begun) = desk.post("/v1/triggers/daily/backfill", range("2026-01-04T07:00:00Z")).await;
+    assert_eq!(status.as_u16(), 202, "{begun}");
+    let fired = concluded(&fleet, "daily", 3).await;
+    assert_eq!(
+        outcomes(&fired),
+        ["run", "run", "run"],
+        "neither overlap, cooldown nor deadline is heeded: {fired:?}"
+    );
+    assert_eq!(fired[2].cause, "2026-01-01T07:00:00Z");
+
+    let louder = json!({ "from": "2026-01-01T00:00:00Z", "until": "2026-01-05T07:00:01Z", "rate": "600/m" });
+    desk.post("/v1/triggers/daily/backfill", louder).await;
+    let fired = concluded(&fleet, "daily", 5).await;
+    assert_eq!(outcomes(&fired), ["run"; 5]);
+    assert_eq!(done(&desk).await, [2, 3], "what fired before does not fire again");
+    // Two of the five were told of: those of the backfill that did not ask for silence.
+    let followed = concluded(&fleet, "follow", 2).await;
+    assert_eq!(outcomes(&followed), ["run", "run"]);
+    let told = crate::relay::told(&fleet).await;
+    let tells_of = |firing: &Firing| {
+        let run = firing.run_id.unwrap().to_string();
+        told.iter().any(|id| id.starts_with(&run))
+    };
+    assert_eq!(fired.iter().map(tells_of).collect::<Vec<_>>(), [true, true, false, false, false], "{told:?}");
+
+    for (path, body, expected) in [
+        ("/v1/triggers/plain/backfill", range("2026-01-04T07:00:00Z"), 400),
+        ("/v1/triggers/daily/backfill", range("2026-01-01T07:00:00Z"), 400),
+        ("/v1/triggers/nobody/backfill", range("2026-01-04T07:00:00Z"), 404),
+        ("/v1/triggers/daily/backfill", json!({ "from": "yesterday", "until": "today" }), 400),
+    ] {
+        assert_eq!(desk.post(path, body).await.0.as_u16(), expected, "{path}");
+    }
+    let slow = json!({ "from": "2020-01-01T00:00:00Z", "until": "2026-01-01T00:00:00Z", "rate": "1/h" });
+    let (_, slow) = desk.post("/v1/triggers/daily/backfill", slow).await;
+    let stop = format!("/v1/backfills/{}/stop", slow["backfill_id"].as_str().unwrap());
+    let (status, stopped) = desk.post(&stop, json!({})).await;
+    assert_eq!(status.as_u16(), 200, "{stopped}");
+    assert!(stopped["stopped_by"].is_string(), "{stopped}");
+    let stranger = Desk::of(&fleet, "other", &ALL).await;
+    assert_eq!(stranger.post(&stop, json!({})).await.0.as_u16(), 404);
+}
+
+#[tokio::test]
+async fn a_backfill_is_no_earlier_run_for_what_fires_beside_it() {
+    let mut fleet = Fleet::quiet().await;
+    let yearly = |name: &str, more: Value| {
+        let mut trigger = json!({ "name": name, "source": name, "payload": { "body": "A year." },
+                                  "schedule": { "cron": "0 7 1 1 *" } });
+        trigger.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        trigger
+    };
+    let triggers = json!([
+        yearly("lone", json!({ "overlap": "suppress" })),
+        yearly("calm", json!({ "cooldown": "1h" }))
+    ]);
+    planners(&mut fleet, &triggers, 2).await;
+    fleet.start("gateway").await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    for trigger in ["lone", "calm"] {
+        backfill(&desk, trigger, "2020-01-01T00:00:00Z", "2022-01-01T00:00:00Z", json!({})).await;
+        assert_eq!(outcomes(&concluded(&fleet, trigger, 2).await), ["run"; 2]);
+        fire(&fleet, trigger, "one", &json!({})).await;
+        assert_eq!(outcomes(&concluded(&fleet, trigger, 3).await), ["run"; 3], "no run of its own is open");
+    }
+    let own = concluded(&fleet, "lone", 3).await[0].run_id.unwrap();
+    backfill(&desk, "lone", "2022-01-01T00:00:00Z", "2023-01-01T08:00:00Z", json!({})).await;
+    for firing in &concluded(&fleet, "lone", 5).await[..2] {
+        let path = format!("/v1/runs/{}/cancel", firing.run_id.unwrap());
+        assert!(desk.post(&path, json!({})).await.0.is_success());
+    }
+    fire(&fleet, "lone", "two", &json!({})).await;
+    let last = concluded(&fleet, "lone", 6).await.remove(0);
+    assert_eq!(last.reason, format!("run {own} of an earlier firing is open"), "{last:?}");
+}
+
+#[tokio::test]
+async fn a_migrated_run_is_still_its_triggers_and_as_quiet_as_before() {
+    let mut fleet = Fleet::with(&["gateway", "etl"]).await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let versions = [registered(&desk, &digest(1)).await, registered(&desk, &digest(2)).await];
+    activate(&desk, &versions[0], "finish").await;
+    fleet.kill("planner").await;
+    let triggers = json!([{ "name": "t", "source": "t", "workflow": "digest", "payload": event(1).1,
+                            "schedule": { "cron": "0 7 1 1 *" }, "overlap": "merge" }]);
+    planners(&mut fleet, &triggers, 1).await;
+    backfill(&desk, "t", "2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z", json!({ "quiet": true })).await;
+    let quiet = concluded(&fleet, "t", 1).await[0].run_id.unwrap();
+    fire(&fleet, "t", "one", &json!({})).await;
+    let own = concluded(&fleet, "t", 2).await[0].run_id.unwrap();
+    stand_at(&fleet, "judge", 2).await;
+
+    activate(&desk, &versions[1], "migrate").await;
+    let successors = async || {
+        let runs = fleet.runs().await;
+        let after = |run: model::RunId| {
+            let new = pinned(&runs, &versions[1]);
+            new.iter().find(|one| one.rerun_of == Some(run.0) && one.step == "judge").map(|one| one.run_id)
+        };
+        after(quiet).zip(after(own))
+    };
+    eventually("both were migrated", async || successors().await.is_some()).await;
+    let (quiet, own) = successors().await.unwrap();
+    fire(&fleet, "t", "two", &json!({})).await;
+    let last = concluded(&fleet, "t", 3).await.remove(0);
+    assert_eq!((last.outcome.as_deref(), last.run_id), (Some("merged"), Some(own)), "{last:?}");
+
+    // What happens after both were migrated is told after that.
+    let (_, later) = desk.post("/v1/runs", json!({ "workflow": "digest", "inputs": event(2).1 })).await;
+    let tells_of = async |run: &str| crate::relay::told(&fleet).await.iter().any(|id| id.starts_with(run));
+    let later = later["run_id"].as_str().unwrap();
+    eventually("the later run is told of", async || tells_of(later).await).await;
+    assert!(tells_of(&own.to_string()).await);
+    assert!(!tells_of(&quiet.to_string()).await, "a backfill asked for silence");
+}
