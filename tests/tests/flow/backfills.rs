@@ -2,7 +2,7 @@
 
 use record::Firing;
 use serde_json::{Value, json};
-use testkit::eventually;
+use testkit::{Servers, eventually};
 
 use crate::door::{ALL, Desk};
 use crate::fleet::{Fleet, event};
@@ -155,4 +155,42 @@ async fn a_migrated_run_is_still_its_triggers_and_as_quiet_as_before() {
     eventually("the later run is told of", async || tells_of(later).await).await;
     assert!(tells_of(&own.to_string()).await);
     assert!(!tells_of(&quiet.to_string()).await, "a backfill asked for silence");
+}
+
+#[tokio::test]
+async fn a_backfill_makes_up_for_times_that_were_suppressed() {
+    let mut fleet = Fleet::on(Servers::start_own().await).await;
+    let trigger = |name: &str, more: Value| {
+        let mut schedule = json!({ "cron": "0 * * * *" });
+        schedule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ "name": name, "source": name, "payload": { "body": "An hour." }, "schedule": schedule })
+    };
+    let triggers =
+        json!([trigger("due", json!({ "deadline": "1m" })), trigger("none", json!({ "catch_up": "none" }))]);
+    planners(&mut fleet, &triggers, 1).await;
+    fleet.start("gateway").await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    fleet.kill("planner").await;
+    // As if the planners had been away for some hours.
+    let text = "UPDATE triggers SET next_at = date_trunc('hour', now()) - interval '3 hours'";
+    let sql = |text: &str| fleet.servers.postgres.as_ref().unwrap().sql("tidemill", text).unwrap();
+    sql(text);
+    let missed = sql(
+        "SELECT to_char((date_trunc('hour', now()) - interval '3 hours') AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')",
+    );
+    let missed = missed.trim().to_owned();
+    let until = missed.replace(":00:00Z", ":00:01Z");
+    // Of one it is asked for before the planners are back, of the other afterwards.
+    backfill(&desk, "none", &missed, &until, json!({})).await;
+    planners(&mut fleet, &triggers, 1).await;
+    let late = concluded(&fleet, "due", 1).await;
+    assert!(late[0].cause == missed && late[0].reason.contains("late"), "{late:?}");
+    backfill(&desk, "due", &missed, &until, json!({})).await;
+    assert_eq!(done(&desk).await, [1, 1]);
+    for trigger in ["due", "none"] {
+        let fired = concluded(&fleet, trigger, 1).await;
+        assert_eq!((fired[0].cause.as_str(), outcomes(&fired)), (missed.as_str(), vec!["run"]), "{fired:?}");
+    }
+    backfill(&desk, "due", &missed, &until, json!({})).await;
+    assert_eq!(done(&desk).await, [0, 1, 1], "what has a run does not fire again");
 }
