@@ -136,7 +136,7 @@ impl Record {
         Ok(row.as_ref().map(shown))
     }
 
-    /// Backfills of active triggers whose next firing is due by PostgreSQL's clock.
+    /// Backfills of active triggers whose next firing is due by PostgreSQL's clock. One waits while firings of it are open.
     ///
     /// # Errors
     /// [`Error::Sql`].
@@ -144,7 +144,9 @@ impl Record {
         let rows = sqlx::query(
             "SELECT b.backfill_id, b.trigger, b.tenant, b.next_for, b.until, b.pause
              FROM backfills b JOIN triggers t ON t.name = b.trigger AND t.active AND t.tenant = b.tenant
-             WHERE b.ended_at IS NULL AND b.next_at <= now() ORDER BY b.next_at",
+             WHERE b.ended_at IS NULL AND b.next_at <= now()
+               AND NOT EXISTS (SELECT FROM firings f WHERE f.backfill_id = b.backfill_id AND f.outcome IS NULL)
+             ORDER BY b.next_at",
         )
         .fetch_all(&self.pool)
         .await

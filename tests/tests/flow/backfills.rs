@@ -7,7 +7,7 @@ use testkit::{Servers, eventually};
 use crate::door::{ALL, Desk};
 use crate::fleet::{Fleet, event};
 use crate::registry::{activate, digest, pinned, registered, stand_at};
-use crate::triggers::{concluded, fire, outcomes, planners};
+use crate::triggers::{concluded, fire, firings, outcomes, planner, planners};
 
 /// Fires the times of a trigger between two times.
 async fn backfill(desk: &Desk, trigger: &str, from: &str, until: &str, more: Value) -> Value {
@@ -193,4 +193,40 @@ async fn a_backfill_makes_up_for_times_that_were_suppressed() {
     }
     backfill(&desk, "due", &missed, &until, json!({})).await;
     assert_eq!(done(&desk).await, [0, 1, 1], "what has a run does not fire again");
+}
+
+#[tokio::test]
+async fn over_the_high_water_mark_firings_stay_open_and_a_backfill_waits_for_them() {
+    let mut fleet = Fleet::with(&["gateway"]).await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let document =
+        "name: judged\nversion: 1\nsteps:\n  - { id: judge, worker: judge, on_success: { end: done } }\n";
+    activate(&desk, &registered(&desk, document).await, "finish").await;
+    fleet.kill("planner").await;
+    let triggers = json!([
+        { "name": "daily", "source": "daily", "payload": event(1).1, "schedule": { "cron": "0 7 * * *" } },
+        { "name": "judged", "source": "judged", "workflow": "judged" },
+    ]);
+    planner(&mut fleet, &triggers, &["worker.high_water=2"]).await;
+    let (from, until) = ("2026-01-01T00:00:00Z", "2026-01-07T00:00:00Z");
+    backfill(&desk, "daily", from, until, json!({ "rate": "2/s" })).await;
+    let open = async || {
+        let fired = firings(&fleet, "daily").await;
+        (fired.len(), fired.iter().filter(|firing| firing.outcome.is_none()).count())
+    };
+    eventually("the stream is full", async || open().await == (4, 1)).await;
+    // Other triggers go on, and rounds pass.
+    for number in 0..2 {
+        fire(&fleet, "judged", &format!("{number}"), &event(number).1).await;
+        assert_eq!(outcomes(&concluded(&fleet, "judged", number + 1).await), vec!["run"; number + 1]);
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        assert_eq!(open().await, (4, 1), "it neither begins nor fires more");
+    }
+    for worker in ["etl", "embedding", "judge", "publisher"] {
+        fleet.start(worker).await;
+    }
+    assert_eq!(outcomes(&concluded(&fleet, "daily", 6).await), ["run"; 6]);
+    assert_eq!(done(&desk).await, [6]);
+    fleet.settled(8).await;
+    fleet.assert_consistent().await;
 }
