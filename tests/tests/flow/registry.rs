@@ -300,8 +300,10 @@ async fn two_gateways_that_activate_at_once_agree_and_the_last_word_cancels() {
 async fn inputs_are_checked_a_request_id_is_one_run_and_a_dry_run_shows_what_it_would_send() {
     let hook = Receiver::start(&[], Does::Answers(204)).await;
     let mut fleet = Fleet::quiet().await;
-    let targets =
-        json!([hook.target("desk", json!({})), hook.target("deaf", json!({ "on": ["incident_opened"] }))]);
+    let mut unsigned = hook.target("unsigned", json!({}));
+    unsigned.as_object_mut().unwrap().remove("secret_file");
+    let deaf = hook.target("deaf", json!({ "on": ["incident_opened"] }));
+    let targets = json!([hook.target("desk", json!({})), deaf, unsigned]);
     fleet.start_with("planner", &[&format!("notifications.targets={targets}")], &[]).await;
     for worker in ["gateway", "etl", "judge", "publisher"] {
         fleet.start(worker).await;
@@ -325,10 +327,11 @@ async fn inputs_are_checked_a_request_id_is_one_run_and_a_dry_run_shows_what_it_
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}: {problem}");
         assert_eq!(problem["faults"][0]["place"], place, "{problem}");
     }
-    for notify in ["nobody", "deaf"] {
+    for notify in ["nobody", "deaf", "unsigned"] {
         let (status, problem) = desk.post("/v1/runs", asked(&payload, json!({ "notify": notify }))).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{notify}");
-        assert!(problem["detail"].as_str().unwrap().contains("[desk]"), "{problem}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(&format!("`{notify}`")) && detail.contains("[desk]"), "{problem}");
     }
     assert_eq!(fleet.runs().await.len(), 0, "nothing was kept");
     let wanted = asked(&payload, json!({ "dry_run": true, "notify": "desk" }));
