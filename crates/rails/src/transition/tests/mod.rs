@@ -2,6 +2,7 @@ mod blackboard;
 mod budgets;
 mod calls;
 mod documents;
+mod dry_runs;
 mod forks;
 mod gates;
 mod loops;

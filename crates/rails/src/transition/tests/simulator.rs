@@ -41,6 +41,7 @@ pub(super) struct Simulator {
     /// How often each fork's join said where the run goes.
     pub(super) joins: Vec<String>,
     pub(super) last: Option<Transition>,
+    pub(super) dry_run: bool,
     /// What the record would hand over.
     pub(super) around: Around,
     pub(super) answers: Vec<Answer>,
@@ -67,6 +68,7 @@ impl Simulator {
             jobs: vec![(0, step)],
             joins: vec![],
             last: None,
+            dry_run: false,
             around: Around::default(),
             answers: vec![],
             counts: CorridorFacts { days: vec![], taken: 0, cost_micros: 0 },
@@ -105,6 +107,7 @@ impl Simulator {
             step: &row.step,
             attempt: row.attempt,
             content: self.content,
+            dry_run: self.dry_run,
         }
     }
 
