@@ -49,7 +49,7 @@ pub(crate) struct Backfills {
     backfills: Vec<Backfill>,
 }
 
-/// Fires the times of a schedule over a range; those that fired before do not fire again.
+/// Fires the times of a schedule over a range; those that have a run do not fire again.
 #[utoipa::path(
     post,
     operation_id = "backfill_trigger",

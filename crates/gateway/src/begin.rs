@@ -43,7 +43,7 @@ pub(crate) struct BeginBody {
     /// Its side effects are planned and shown, and not sent.
     #[serde(default)]
     dry_run: bool,
-    /// The notification target that its end is told.
+    /// The notification target that its end is told, signed.
     notify: Option<String>,
 }
 
@@ -128,7 +128,7 @@ async fn options(
         let known = app.process.record.targets(caller.tenant()).await?;
         if !known.contains(name) {
             return Err(Problem::unprocessable(format!(
-                "no notification target `{name}` takes run_ended; known are [{}]",
+                "no notification target `{name}` takes run_ended and has a secret to sign it with; known are [{}]",
                 known.join(", ")
             )));
         }
@@ -147,7 +147,7 @@ pub(crate) struct RerunBody {
     from: Option<String>,
     /// Its side effects are planned and shown, and not sent.
     dry_run: bool,
-    /// The notification target that its end is told.
+    /// The notification target that its end is told, signed.
     notify: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Section {
-    /// Stop before sending and record what would have been sent.
+    /// End each run before its first post, with a record of what would have been sent.
     pub dry_run: bool,
     /// How long the outlet `files` may take for one post.
     #[serde(with = "fleet::config::period")]

@@ -20,8 +20,6 @@ pub struct Around {
     pub region: String,
     /// Where the event came from.
     pub source: String,
-    /// Whether nothing goes out: side effects are planned and shown.
-    pub dry_run: bool,
     /// Artifacts by name, `content` among them; null where the run has none of that name.
     pub artifacts: BTreeMap<String, Value>,
     /// What people answered to the run's gates, and the time as the record has it.

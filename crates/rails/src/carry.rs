@@ -108,6 +108,7 @@ mod tests {
             step,
             attempt: 0,
             content: None,
+            dry_run: false,
         };
         let left = Carried { output, patch: None };
         carried(workflow, &at, left, &BTreeMap::new(), &Facts::default()).map(|found| found.step)

@@ -52,8 +52,7 @@ pub use transition::{
     Standing, Transition, advance, bug,
 };
 pub use trigger::{
-    CatchUp, Circumstances, Conclusion, FiringRule, LONGEST_CHAIN, LastRun, Overlap, Projection, Watch,
-    conclude,
+    CatchUp, Circumstances, Conclusion, FiringRule, LONGEST_CHAIN, Overlap, Projection, Watch, conclude,
 };
 pub use workflow::{
     BUILTINS, Builtin, Callable, CaseResult, Catalog, Fault, Faults, Fork, JoinRule, KnownGate, KnownOutlet,

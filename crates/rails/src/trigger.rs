@@ -55,21 +55,14 @@ pub struct FiringRule {
 pub struct Circumstances {
     /// The triggers whose firings led here, the first one first; the present one is not among them.
     pub chain: Vec<String>,
+    /// Whether a backfill fired it, which has a pace of its own and times that are long gone.
+    pub backfilled: bool,
     /// How late a scheduled firing is; zero for others.
     pub late: Duration,
-    /// The last firing of the trigger that became a run.
-    pub last: Option<LastRun>,
-}
-
-/// The last firing of a trigger that became a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastRun {
-    /// Its run.
-    pub run: RunId,
-    /// Whether that is still open.
-    pub open: bool,
-    /// How long ago it fired.
-    pub ago: Duration,
+    /// The newest run of the trigger's firings that is open, be it after another run. Backfills do not count.
+    pub open: Option<RunId>,
+    /// How long ago the trigger's last firing became a run. Backfills do not count.
+    pub ran: Option<Duration>,
 }
 
 /// What becomes of a firing.
@@ -83,7 +76,8 @@ pub enum Conclusion {
     Suppressed(String),
 }
 
-/// Concludes a firing. A trigger never follows from its own runs, however long the way round.
+/// Concludes a firing. A trigger never follows from its own runs, however long the way round. The rule is for others than
+/// backfills.
 #[must_use]
 pub fn conclude(trigger: &str, rule: &FiringRule, now: &Circumstances) -> Conclusion {
     let shown = humantime::format_duration;
@@ -100,22 +94,24 @@ pub fn conclude(trigger: &str, rule: &FiringRule, now: &Circumstances) -> Conclu
             now.chain.join(" → ")
         ));
     }
+    if now.backfilled {
+        return Conclusion::Run;
+    }
     if let Some(deadline) = rule.deadline.filter(|deadline| now.late > *deadline) {
         let late = shown(whole(now.late));
         return Conclusion::Suppressed(format!("it is {late} late; its deadline is {}", shown(deadline)));
     }
-    let Some(last) = &now.last else { return Conclusion::Run };
-    match rule.overlap {
-        Overlap::Merge if last.open => {
-            return Conclusion::Merged(last.run, "an earlier firing's run is open".to_owned());
+    match (rule.overlap, now.open) {
+        (Overlap::Merge, Some(run)) => {
+            return Conclusion::Merged(run, "an earlier firing's run is open".to_owned());
         }
-        Overlap::Suppress if last.open => {
-            return Conclusion::Suppressed(format!("run {} of an earlier firing is open", last.run));
+        (Overlap::Suppress, Some(run)) => {
+            return Conclusion::Suppressed(format!("run {run} of an earlier firing is open"));
         }
-        _ => {}
+        (Overlap::Run, _) | (_, None) => {}
     }
-    if last.ago < rule.cooldown {
-        let (ago, cooldown) = (shown(whole(last.ago)), shown(rule.cooldown));
+    if let Some(ago) = now.ran.filter(|ago| *ago < rule.cooldown) {
+        let (ago, cooldown) = (shown(whole(ago)), shown(rule.cooldown));
         return Conclusion::Suppressed(format!("it fired {ago} ago; its cooldown is {cooldown}"));
     }
     Conclusion::Run
@@ -216,8 +212,8 @@ mod tests {
     const RUN: RunId = RunId(Uuid::from_u128(7));
 
     fn after(open: bool, seconds: u64) -> Circumstances {
-        let last = LastRun { run: RUN, open, ago: Duration::from_secs(seconds) };
-        Circumstances { last: Some(last), ..Circumstances::default() }
+        let ran = Some(Duration::from_secs(seconds));
+        Circumstances { open: open.then_some(RUN), ran, ..Circumstances::default() }
     }
 
     fn rule(overlap: Overlap, cooldown: u64) -> FiringRule {
@@ -255,6 +251,8 @@ mod tests {
         let late = |seconds| Circumstances { late: Duration::from_secs(seconds), ..Circumstances::default() };
         suppressed(deadline, &late(61), "1m 1s late");
         assert_eq!(conclude("t", &deadline, &late(60)), Conclusion::Run);
+        let earlier = Circumstances { open: Some(RUN), ..Circumstances::default() };
+        suppressed(rule(Overlap::Suppress, 0), &earlier, "is open");
         let chain = |names: &[&str]| Circumstances {
             chain: names.iter().map(|name| (*name).to_owned()).collect(),
             ..Circumstances::default()
@@ -262,6 +260,16 @@ mod tests {
         suppressed(FiringRule::default(), &chain(&["t", "other"]), "t → other");
         suppressed(FiringRule::default(), &chain(&["a", "b", "c", "d", "e", "f", "g", "h"]), "8 firings");
         assert_eq!(conclude("t", &FiringRule::default(), &chain(&["a", "b"])), Conclusion::Run);
+    }
+
+    #[test]
+    fn a_backfill_heeds_no_rule_but_that_of_chains() {
+        let rule = FiringRule { deadline: Some(Duration::from_secs(1)), ..rule(Overlap::Suppress, 60) };
+        let late = Duration::from_secs(3600);
+        let backfilled = Circumstances { backfilled: true, late, ..after(true, 1) };
+        assert_eq!(conclude("t", &rule, &backfilled), Conclusion::Run);
+        let own = Circumstances { chain: vec!["t".to_owned()], ..backfilled };
+        assert!(matches!(conclude("t", &rule, &own), Conclusion::Suppressed(_)));
     }
 
     #[test]

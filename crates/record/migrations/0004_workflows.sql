@@ -187,6 +187,11 @@ ALTER TABLE firings ADD COLUMN backfill_id uuid;
 ALTER TABLE runs ADD COLUMN quiet boolean NOT NULL DEFAULT false;
 COMMENT ON COLUMN runs.quiet IS 'What happens in it is told to nobody and fires no trigger: a backfill asked for that.';
 
+ALTER TABLE runs ADD COLUMN trigger text;
+COMMENT ON COLUMN runs.trigger IS 'The trigger whose firing it serves, be it after another run; null where a backfill fired it.';
+CREATE INDEX runs_of_triggers ON runs (trigger)
+    WHERE trigger IS NOT NULL AND state IN ('running', 'waiting', 'parked');
+
 -- What workers outside have under way.
 
 CREATE TABLE work_orders (

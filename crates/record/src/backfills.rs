@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use crate::firings::{NewFiring, insert};
@@ -64,7 +64,7 @@ pub struct Backfill {
     pub next_for: DateTime<Utc>,
     /// Times from here on are not part of it.
     pub until: DateTime<Utc>,
-    /// Firings that it made; times that had fired before are not counted.
+    /// Firings that it made, or made up for. Times that had a run before are not counted.
     pub fired: i64,
     /// Whether what happens in its runs is told to nobody and fires no trigger.
     pub quiet: bool,
@@ -136,7 +136,7 @@ impl Record {
         Ok(row.as_ref().map(shown))
     }
 
-    /// Backfills of active triggers whose next firing is due by PostgreSQL's clock.
+    /// Backfills of active triggers whose next firing is due by PostgreSQL's clock. One waits while firings of it are open.
     ///
     /// # Errors
     /// [`Error::Sql`].
@@ -144,7 +144,9 @@ impl Record {
         let rows = sqlx::query(
             "SELECT b.backfill_id, b.trigger, b.tenant, b.next_for, b.until, b.pause
              FROM backfills b JOIN triggers t ON t.name = b.trigger AND t.active AND t.tenant = b.tenant
-             WHERE b.ended_at IS NULL AND b.next_at <= now() ORDER BY b.next_at",
+             WHERE b.ended_at IS NULL AND b.next_at <= now()
+               AND NOT EXISTS (SELECT FROM firings f WHERE f.backfill_id = b.backfill_id AND f.outcome IS NULL)
+             ORDER BY b.next_at",
         )
         .fetch_all(&self.pool)
         .await
@@ -162,8 +164,8 @@ impl Record {
             .collect())
     }
 
-    /// Stores firings of a backfill and moves it on to `next`, or ends it where there is none, in one transaction. `false`
-    /// where another planner was faster, or a person stopped it.
+    /// Stores firings of a backfill and moves it on to `next`, or ends it where there is none, in one transaction. Times that
+    /// fired before and have no run fire again. `false` where another planner was faster, or a person stopped it.
     ///
     /// # Errors
     /// [`Error::Sql`].
@@ -190,16 +192,39 @@ impl Record {
         }
         let part_of =
             |firing: &NewFiring| NewFiring { backfill: Some(backfill.backfill_id), ..firing.clone() };
-        let stored = insert(&mut tx, &firings.iter().map(part_of).collect::<Vec<_>>()).await?;
+        let fired = take_over(&mut tx, backfill, firings).await?
+            + insert(&mut tx, &firings.iter().map(part_of).collect::<Vec<_>>()).await?;
         sqlx::query("UPDATE backfills SET fired = fired + $2 WHERE backfill_id = $1")
             .bind(backfill.backfill_id)
-            .bind(i64::try_from(stored).unwrap_or(i64::MAX))
+            .bind(i64::try_from(fired).unwrap_or(i64::MAX))
             .execute(&mut *tx)
             .await
             .map_err(Error::sql("a backfill"))?;
         tx.commit().await.map_err(Error::sql("a commit"))?;
         Ok(true)
     }
+}
+
+/// Makes firings of these times part of a backfill that were suppressed, and those of the schedule that are open still, which
+/// might be suppressed in a moment. How many.
+async fn take_over(
+    connection: &mut PgConnection,
+    backfill: &DueBackfill,
+    firings: &[NewFiring],
+) -> Result<u64, Error> {
+    let taken = sqlx::query(
+        "UPDATE firings SET backfill_id = $1, meant_for = NULL, fired_at = now(),
+                            outcome = NULL, reason = '', concluded_at = NULL
+         WHERE trigger = $2 AND kind = 'scheduled' AND request_id = ANY($3)
+           AND (outcome = 'suppressed' OR (outcome IS NULL AND backfill_id IS NULL))",
+    )
+    .bind(backfill.backfill_id)
+    .bind(&backfill.trigger)
+    .bind(firings.iter().map(|firing| firing.request_id.as_str()).collect::<Vec<_>>())
+    .execute(connection)
+    .await
+    .map_err(Error::sql("the firings that a backfill makes up for"))?;
+    Ok(taken.rows_affected())
 }
 
 fn shown(row: &PgRow) -> Backfill {

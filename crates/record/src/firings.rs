@@ -1,8 +1,10 @@
 //! Firings: each is stored before anything follows from it, and ends as exactly one of run, merged, suppressed.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use model::RunId;
-use rails::{Circumstances, Conclusion, LastRun};
+use rails::{Circumstances, Conclusion};
 use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -73,8 +75,6 @@ pub struct OpenFiring {
     pub origin: String,
     /// A JSON object.
     pub input: String,
-    /// Whether a backfill fired it.
-    pub backfilled: bool,
     /// W3C trace context.
     pub traceparent: Option<String>,
 }
@@ -121,13 +121,16 @@ const COLUMNS: &str = "firing_id, trigger, request_id, kind, cause, chain, fired
 /// Stores firings; those whose request id their trigger knows change nothing. How many are new.
 pub(crate) async fn insert(connection: &mut PgConnection, firings: &[NewFiring]) -> Result<u64, Error> {
     let text = |field: fn(&NewFiring) -> &str| firings.iter().map(field).collect::<Vec<_>>();
-    // What a run's event leads to knows the firings that led to that run.
+    // What a run's event leads to knows the firings that led to that run, or to the one whose event it takes through.
     let stored = sqlx::query(
         "INSERT INTO firings (firing_id, trigger, tenant, request_id, kind, cause, origin, input, chain, meant_for,
                               traceparent, backfill_id)
          SELECT g.id, g.trigger, g.tenant, g.request_id, g.kind, g.cause, g.kind || '/' || g.origin, g.input,
-                coalesce((SELECT f.chain || f.trigger FROM firings f
-                          WHERE f.run_id = g.follows AND f.outcome = 'run'), '{}'),
+                coalesce((WITH RECURSIVE earlier AS (
+                              SELECT g.follows AS run_id
+                              UNION SELECT r.rerun_of FROM earlier JOIN runs r USING (run_id))
+                          SELECT f.chain || f.trigger FROM firings f JOIN earlier USING (run_id)
+                          WHERE f.outcome = 'run' LIMIT 1), '{}'),
                 g.meant_for, g.traceparent, g.backfill
          FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
                      $9::uuid[], $10::timestamptz[], $11::text[], $12::uuid[])
@@ -170,7 +173,6 @@ impl Record {
     pub async fn open_firings(&self, triggers: &[&str], limit: i64) -> Result<Vec<OpenFiring>, Error> {
         let rows = sqlx::query(
             "SELECT f.firing_id, f.trigger, f.tenant, f.origin, f.input, f.traceparent,
-                    f.backfill_id IS NOT NULL AS backfilled,
                     CASE WHEN t.active THEN t.definition END AS definition
              FROM firings f JOIN triggers t ON t.name = f.trigger
              WHERE f.outcome IS NULL AND (f.trigger = ANY($2) OR NOT t.active) ORDER BY f.firing_id LIMIT $1",
@@ -189,7 +191,6 @@ impl Record {
                 definition: row.get("definition"),
                 origin: row.get("origin"),
                 input: row.get("input"),
-                backfilled: row.get("backfilled"),
                 traceparent: row.get("traceparent"),
             })
             .collect())
@@ -217,7 +218,7 @@ impl Record {
             (other, _) => other,
         };
         if let (Conclusion::Run, Some(admission)) = (&conclusion, admission) {
-            quieten(&mut tx, firing, admission.run).await?;
+            mark(&mut tx, firing, admission.run).await?;
         }
         let (outcome, run, reason) = match (&conclusion, admission) {
             (Conclusion::Run, admission) => ("run", admission.map(|admission| admission.run), ""),
@@ -304,22 +305,24 @@ async fn begin(connection: &mut PgConnection, admission: &Admission) -> Result<C
     }
 }
 
-/// Marks the run of a firing whose backfill asked for silence.
-async fn quieten(connection: &mut PgConnection, firing: Uuid, run: RunId) -> Result<(), Error> {
+/// Marks the run of a firing as its trigger's or, where a backfill fired it, as quiet if that asked for silence.
+async fn mark(connection: &mut PgConnection, firing: Uuid, run: RunId) -> Result<(), Error> {
     sqlx::query(
-        "UPDATE runs SET quiet = true
-         WHERE run_id = $2 AND EXISTS (SELECT FROM firings f JOIN backfills b USING (backfill_id)
-                                       WHERE f.firing_id = $1 AND b.quiet)",
+        "UPDATE runs r SET quiet = coalesce(b.quiet, false),
+                           trigger = CASE WHEN f.backfill_id IS NULL THEN f.trigger END
+         FROM firings f LEFT JOIN backfills b USING (backfill_id)
+         WHERE r.run_id = $2 AND f.firing_id = $1",
     )
     .bind(firing)
     .bind(run.0)
     .execute(connection)
     .await
-    .map_err(Error::sql("the silence of a run"))?;
+    .map_err(Error::sql("the mark of a run"))?;
     Ok(())
 }
 
-/// What is known of an open firing, with its trigger locked: for others that conclude, not for those that store firings.
+/// What is known of an open firing, with its trigger locked: for others that conclude, not for those that store firings. The
+/// firing itself is locked as well, for backfills that take it over.
 async fn circumstances(connection: &mut PgConnection, firing: Uuid) -> Result<Option<Circumstances>, Error> {
     let locked: Option<String> = sqlx::query_scalar(
         "SELECT t.name FROM triggers t
@@ -332,28 +335,25 @@ async fn circumstances(connection: &mut PgConnection, firing: Uuid) -> Result<Op
     let Some(trigger) = locked else { return Ok(None) };
     let row = sqlx::query(
         "SELECT f.chain, extract(epoch FROM f.fired_at - f.meant_for)::float8 AS late,
-                l.run_id AS last_run, coalesce(r.state IN ('running', 'waiting', 'parked'), false) AS last_open,
-                extract(epoch FROM clock_timestamp() - l.concluded_at)::float8 AS last_ago
-         FROM firings f
-         LEFT JOIN LATERAL (SELECT run_id, concluded_at FROM firings
-                            WHERE trigger = $2 AND outcome = 'run' ORDER BY concluded_at DESC LIMIT 1) l ON true
-         LEFT JOIN runs r ON r.run_id = l.run_id
-         WHERE f.firing_id = $1 AND f.outcome IS NULL",
+                f.backfill_id IS NOT NULL AS backfilled,
+                (SELECT run_id FROM runs WHERE trigger = $2 AND state IN ('running', 'waiting', 'parked')
+                 ORDER BY run_id DESC LIMIT 1) AS open,
+                (SELECT extract(epoch FROM clock_timestamp() - concluded_at)::float8 FROM firings
+                 WHERE trigger = $2 AND outcome = 'run' AND backfill_id IS NULL
+                 ORDER BY concluded_at DESC LIMIT 1) AS ran
+         FROM firings f WHERE f.firing_id = $1 AND f.outcome IS NULL FOR NO KEY UPDATE",
     )
     .bind(firing)
     .bind(trigger)
     .fetch_optional(connection)
     .await
     .map_err(Error::sql("the circumstances of a firing"))?;
-    let seconds =
-        |value: Option<f64>| std::time::Duration::try_from_secs_f64(value.unwrap_or(0.0)).unwrap_or_default();
+    let period = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
     Ok(row.map(|row| Circumstances {
         chain: row.get("chain"),
-        late: seconds(row.get("late")),
-        last: row.get::<Option<Uuid>, _>("last_run").map(|run| LastRun {
-            run: RunId(run),
-            open: row.get("last_open"),
-            ago: seconds(row.get("last_ago")),
-        }),
+        backfilled: row.get("backfilled"),
+        late: row.get::<Option<f64>, _>("late").map(period).unwrap_or_default(),
+        open: row.get::<Option<Uuid>, _>("open").map(RunId),
+        ran: row.get::<Option<f64>, _>("ran").map(period),
     }))
 }

@@ -153,6 +153,7 @@ impl LoadedRun {
             step: &self.step,
             attempt: self.attempt,
             content: self.content_sha256,
+            dry_run: self.dry_run,
         }
     }
 }

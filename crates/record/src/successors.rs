@@ -295,9 +295,10 @@ async fn insert(connection: &mut PgConnection, new: &NewSuccessor<'_>) -> Result
     sqlx::query(
         "WITH made AS (
              INSERT INTO runs (run_id, event_id, intent_id, chain_head, chain_len, due_at, received_at, partition, tenant,
-                               region, pipeline_version, state, lifecycle, step, traceparent, epoch, rerun_of, dry_run)
+                               region, pipeline_version, state, lifecycle, step, traceparent, epoch, rerun_of, dry_run,
+                               quiet, trigger)
              SELECT $1, event_id, intent_id, $3, 1, now(), now(), partition, tenant, region, $4, 'running', 'draft',
-                    $5, $6, epoch, run_id, $7 FROM runs WHERE run_id = $2
+                    $5, $6, epoch, run_id, $7, quiet, trigger FROM runs WHERE run_id = $2
              RETURNING run_id)
          INSERT INTO provenance_log (run_id, branch, pos, body, hash) SELECT run_id, 0, 1, $8, $3 FROM made",
     )

@@ -42,7 +42,6 @@ impl<'r> Surroundings<'r> {
             tenant: run.tenant.clone(),
             region: run.region.clone(),
             source: run.source.clone(),
-            dry_run: run.dry_run,
             ..Around::default()
         };
         Self { run, around, alone: false, day: None }

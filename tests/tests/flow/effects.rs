@@ -7,6 +7,7 @@ use testkit::eventually;
 
 use crate::door::{ALL, Desk};
 use crate::fleet::{Fleet, event, events};
+use crate::registry::{activate, digest, registered};
 
 /// A publisher that falls asleep between its ledger row and the first byte, and one that cannot ask the outlet.
 async fn asleep_between_claim_and_send() -> (Fleet, Desk, Value) {
@@ -116,4 +117,26 @@ async fn a_dry_run_tells_what_it_would_send_and_sends_nothing() {
         );
     }
     assert_eq!(fleet.record.publications(None, 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_each_of_its_posts() {
+    let fleet = Fleet::with(&["gateway", "etl", "judge", "publisher"]).await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let document = digest(1).replace(
+        "on_success: { end: published }",
+        "on_success: again }\n  - { id: again, worker: publisher, side_effect: true, on_success: { end: published }",
+    );
+    activate(&desk, &registered(&desk, &document).await, "finish").await;
+    let body = json!({ "workflow": "digest", "inputs": event(1).1, "dry_run": true });
+    assert_eq!(desk.post("/v1/runs", body).await.0, StatusCode::CREATED);
+    let run = fleet.settled(1).await.remove(0);
+    assert_eq!((run.state.as_str(), run.step.as_str()), ("done", "again"), "{run:?}");
+    let detail = fleet.record.run_detail(run.run_id).await.unwrap().unwrap();
+    for step in ["publish", "again"] {
+        let told = detail.artifacts.iter().find(|artifact| artifact.name == step).unwrap();
+        assert!(told.body.get().contains("would_send"), "{}", told.body);
+    }
+    assert_eq!((fleet.posts(), fleet.record.publications(None, 10).await.unwrap().len()), (0, 0));
+    fleet.assert_consistent().await;
 }

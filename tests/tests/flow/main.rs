@@ -4,6 +4,7 @@
 
 mod acting;
 mod agents;
+mod backfills;
 mod branches;
 mod budgets;
 mod clocks;

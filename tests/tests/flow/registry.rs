@@ -1,6 +1,5 @@
 //! Workflows are registered and activated in two acts, and runs of any of them are asked for, stopped and sent through anew.
 
-use local::Signal;
 use model::RunId;
 use record::RunSummary;
 use reqwest::StatusCode;
@@ -13,7 +12,7 @@ use crate::notifications::{Does, Receiver};
 use crate::operators::at_the_desk;
 
 /// A workflow without an embedding; each version says something else.
-fn digest(version: u32) -> String {
+pub(crate) fn digest(version: u32) -> String {
     format!(
         "name: digest\nversion: {version}\ngoal: tell of what is asked for\nsteps:\n  \
          - {{ id: etl, worker: etl, on_success: judge }}\n  \
@@ -51,7 +50,7 @@ async fn begin(desk: &Desk, numbers: std::ops::Range<usize>) {
 }
 
 /// Waits until so many running runs stand at a step.
-async fn stand_at(fleet: &Fleet, step: &str, count: usize) {
+pub(crate) async fn stand_at(fleet: &Fleet, step: &str, count: usize) {
     eventually(&format!("{count} runs stand at {step}"), async || {
         let runs = fleet.runs().await;
         runs.iter().filter(|run| run.state == "running" && run.step == step).count() == count
@@ -59,7 +58,7 @@ async fn stand_at(fleet: &Fleet, step: &str, count: usize) {
     .await;
 }
 
-fn pinned<'a>(runs: &'a [RunSummary], version: &str) -> Vec<&'a RunSummary> {
+pub(crate) fn pinned<'a>(runs: &'a [RunSummary], version: &str) -> Vec<&'a RunSummary> {
     runs.iter().filter(|run| run.pipeline_version == version).collect()
 }
 
@@ -301,8 +300,10 @@ async fn two_gateways_that_activate_at_once_agree_and_the_last_word_cancels() {
 async fn inputs_are_checked_a_request_id_is_one_run_and_a_dry_run_shows_what_it_would_send() {
     let hook = Receiver::start(&[], Does::Answers(204)).await;
     let mut fleet = Fleet::quiet().await;
-    let targets =
-        json!([hook.target("desk", json!({})), hook.target("deaf", json!({ "on": ["incident_opened"] }))]);
+    let mut unsigned = hook.target("unsigned", json!({}));
+    unsigned.as_object_mut().unwrap().remove("secret_file");
+    let deaf = hook.target("deaf", json!({ "on": ["incident_opened"] }));
+    let targets = json!([hook.target("desk", json!({})), deaf, unsigned]);
     fleet.start_with("planner", &[&format!("notifications.targets={targets}")], &[]).await;
     for worker in ["gateway", "etl", "judge", "publisher"] {
         fleet.start(worker).await;
@@ -326,10 +327,11 @@ async fn inputs_are_checked_a_request_id_is_one_run_and_a_dry_run_shows_what_it_
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}: {problem}");
         assert_eq!(problem["faults"][0]["place"], place, "{problem}");
     }
-    for notify in ["nobody", "deaf"] {
+    for notify in ["nobody", "deaf", "unsigned"] {
         let (status, problem) = desk.post("/v1/runs", asked(&payload, json!({ "notify": notify }))).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{notify}");
-        assert!(problem["detail"].as_str().unwrap().contains("[desk]"), "{problem}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(&format!("`{notify}`")) && detail.contains("[desk]"), "{problem}");
     }
     assert_eq!(fleet.runs().await.len(), 0, "nothing was kept");
     let wanted = asked(&payload, json!({ "dry_run": true, "notify": "desk" }));
@@ -429,28 +431,4 @@ async fn an_ended_run_is_taken_through_once_more_under_the_active_version_and_po
     let (_, shown) = desk.get(&format!("/v1/runs/{}", first.run_id)).await;
     assert_eq!(shown["reruns"].as_array().unwrap().len(), 2, "{shown}");
     assert_eq!(fleet.record.verify(None).await.unwrap().broken, []);
-}
-
-#[tokio::test]
-async fn a_trigger_has_any_workflow_as_its_target() {
-    let mut fleet = Fleet::with(&["gateway", "etl", "judge", "publisher"]).await;
-    let desk = Desk::of(&fleet, "default", &ALL).await;
-    let version = registered(&desk, &digest(1)).await;
-    activate(&desk, &version, "finish").await;
-    fleet.signal("planner", Signal::SIGTERM);
-    assert!(fleet.workers[0].1.wait(END).await.is_some());
-    fleet.workers.remove(0);
-    let triggers = json!([{ "name": "t", "source": "by-hand", "workflow": "digest" }]);
-    fleet.start_with("planner", &[&format!("planner.triggers={triggers}")], &[]).await;
-    eventually("the trigger is registered", async || {
-        fleet.record.triggers().await.is_ok_and(|known| known.iter().any(|one| one.active))
-    })
-    .await;
-    let (_, payload) = event(1);
-    let (status, fired) = desk.post("/v1/triggers/t/fire", json!({ "input": payload })).await;
-    assert_eq!(status, StatusCode::ACCEPTED, "{fired}");
-    let run = fleet.settled(1).await.remove(0);
-    assert_eq!((run.pipeline_version.as_str(), run.state.as_str()), (version.as_str(), "published"));
-    assert_eq!((run.source.as_str(), run.planner_intent.as_str()), ("by-hand", "tell of what is asked for"));
-    fleet.assert_consistent().await;
 }

@@ -11,14 +11,15 @@ use testkit::eventually;
 
 use crate::door::{ALL, Desk};
 use crate::fleet::{END, Fleet, event};
+use crate::registry::{activate, digest, registered};
 
-async fn firings(fleet: &Fleet, trigger: &str) -> Vec<Firing> {
+pub(crate) async fn firings(fleet: &Fleet, trigger: &str) -> Vec<Firing> {
     let filter = FiringFilter { trigger: Some(trigger.to_owned()), ..FiringFilter::default() };
     fleet.record.firings(&filter, 1000).await.unwrap()
 }
 
 /// Waits until a trigger has this many firings and all are concluded.
-async fn concluded(fleet: &Fleet, trigger: &str, count: usize) -> Vec<Firing> {
+pub(crate) async fn concluded(fleet: &Fleet, trigger: &str, count: usize) -> Vec<Firing> {
     eventually(&format!("{count} firings of {trigger} are concluded"), async || {
         let all = firings(fleet, trigger).await;
         all.len() == count && all.iter().all(|firing| firing.outcome.is_some())
@@ -27,17 +28,23 @@ async fn concluded(fleet: &Fleet, trigger: &str, count: usize) -> Vec<Firing> {
     firings(fleet, trigger).await
 }
 
-fn outcomes(firings: &[Firing]) -> Vec<&str> {
+pub(crate) fn outcomes(firings: &[Firing]) -> Vec<&str> {
     let mut outcomes: Vec<&str> = firings.iter().filter_map(|f| f.outcome.as_deref()).collect();
     outcomes.sort_unstable();
     outcomes
 }
 
-async fn planners(fleet: &mut Fleet, triggers: &Value, count: usize) {
-    let setting = format!("planner.triggers={triggers}");
+pub(crate) async fn planners(fleet: &mut Fleet, triggers: &Value, count: usize) {
     for _ in 0..count {
-        fleet.start_with("planner", &[&setting], &[]).await;
+        planner(fleet, triggers, &[]).await;
     }
+}
+
+/// Starts a planner with these triggers and settings, and waits until they are registered.
+pub(crate) async fn planner(fleet: &mut Fleet, triggers: &Value, more: &[&str]) {
+    let setting = format!("planner.triggers={triggers}");
+    let set: Vec<&str> = [setting.as_str()].iter().chain(more).copied().collect();
+    fleet.start_with("planner", &set, &[]).await;
     let expected = triggers.as_array().map_or(0, Vec::len);
     eventually("the triggers are registered", async || {
         fleet.record.triggers().await.is_ok_and(|known| known.iter().filter(|t| t.active).count() == expected)
@@ -50,7 +57,7 @@ async fn add(fleet: &Fleet, stream: &str, fields: &[(&str, &str)]) {
     fleet.streams.add_raw(stream, &fields.collect()).await.unwrap();
 }
 
-async fn fire(fleet: &Fleet, trigger: &str, request_id: &str, input: &Value) {
+pub(crate) async fn fire(fleet: &Fleet, trigger: &str, request_id: &str, input: &Value) {
     let input = input.to_string();
     add(fleet, "planner:triggers", &[("trigger", trigger), ("request_id", request_id), ("input", &input)])
         .await;
@@ -199,6 +206,26 @@ async fn what_happens_to_runs_fires_triggers_that_never_follow_from_themselves()
 }
 
 #[tokio::test]
+async fn a_trigger_does_not_follow_from_a_run_that_goes_on_in_place_of_its_own() {
+    let mut fleet = Fleet::quiet().await;
+    let triggers = json!([{ "name": "echo", "source": "echo", "payload": { "body": "An echo." },
+                            "on": { "from": "runs", "type": "io.tidemill.run.accepted" } }]);
+    planners(&mut fleet, &triggers, 1).await;
+    fleet.start("gateway").await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let body = json!({ "source": "s", "request_id": "one", "payload": event(1).1 });
+    assert!(desk.post("/v1/events", body).await.0.is_success());
+    let fired = concluded(&fleet, "echo", 2).await;
+    assert_eq!(outcomes(&fired), ["run", "suppressed"]);
+    let own = fired.iter().find_map(|firing| firing.run_id).unwrap();
+    assert!(desk.post(&format!("/v1/runs/{own}/cancel"), json!({})).await.0.is_success());
+    let (status, again) = desk.post(&format!("/v1/runs/{own}/rerun"), json!({})).await;
+    assert_eq!(status.as_u16(), 201, "{again}");
+    let last = concluded(&fleet, "echo", 3).await.remove(0);
+    assert!(last.reason.contains("its own run: echo"), "{last:?}");
+}
+
+#[tokio::test]
 async fn events_of_others_are_stored_before_they_are_acknowledged_and_fire_once() {
     let mut fleet = Fleet::with(&["etl", "embedding", "judge", "publisher"]).await;
     fleet.add([event(0)]).await;
@@ -276,73 +303,6 @@ async fn a_trigger_is_fired_by_hand_once_for_a_request_id_and_by_its_own_tenant(
 }
 
 #[tokio::test]
-async fn a_backfill_fires_each_time_of_its_range_once_and_tells_nobody_where_it_is_asked_not_to() {
-    let mut fleet = Fleet::quiet().await;
-    let schedule = json!({ "cron": "0 7 * * *", "deadline": "1h" });
-    let triggers = json!([
-        { "name": "daily", "source": "daily", "payload": { "body": "A day." }, "schedule": schedule,
-          "overlap": "suppress", "cooldown": "1h" },
-        { "name": "plain", "source": "plain" },
-        { "name": "follow", "source": "follow", "payload": { "body": "x" },
-          "on": { "from": "runs", "type": "io.tidemill.run.accepted", "when": "event.data.reason == 'daily'" } },
-    ]);
-    planners(&mut fleet, &triggers, 2).await;
-    fleet.start("gateway").await;
-    let desk = Desk::of(&fleet, "default", &ALL).await;
-    let range = |until: &str| json!({ "from": "2026-01-01T07:00:00Z", "until": until, "rate": "20/s", "quiet": true });
-    let (status, begun) = desk.post("/v1/triggers/daily/backfill", range("2026-01-04T07:00:00Z")).await;
-    assert_eq!(status.as_u16(), 202, "{begun}");
-    let fired = concluded(&fleet, "daily", 3).await;
-    assert_eq!(
-        outcomes(&fired),
-        ["run", "run", "run"],
-        "neither overlap, cooldown nor deadline is heeded: {fired:?}"
-    );
-    assert_eq!(fired[2].cause, "2026-01-01T07:00:00Z");
-
-    let louder = json!({ "from": "2026-01-01T00:00:00Z", "until": "2026-01-05T07:00:01Z", "rate": "600/m" });
-    desk.post("/v1/triggers/daily/backfill", louder).await;
-    let fired = concluded(&fleet, "daily", 5).await;
-    assert_eq!(outcomes(&fired), ["run"; 5]);
-    eventually("the backfills are done", async || {
-        let found = desk.get("/v1/backfills").await.1;
-        let all = found["backfills"].as_array().unwrap().clone();
-        all.len() == 2 && all.iter().all(|one| !one["ended_at"].is_null())
-    })
-    .await;
-    let found = desk.get("/v1/backfills").await.1;
-    let counts: Vec<_> =
-        found["backfills"].as_array().unwrap().iter().map(|one| one["fired"].clone()).collect();
-    assert_eq!(counts, [2, 3], "what fired before does not fire again");
-    // Two of the five were told of: those of the backfill that did not ask for silence.
-    let followed = concluded(&fleet, "follow", 2).await;
-    assert_eq!(outcomes(&followed), ["run", "run"]);
-    let told = crate::relay::told(&fleet).await;
-    let tells_of = |firing: &Firing| {
-        let run = firing.run_id.unwrap().to_string();
-        told.iter().any(|id| id.starts_with(&run))
-    };
-    assert_eq!(fired.iter().map(tells_of).collect::<Vec<_>>(), [true, true, false, false, false], "{told:?}");
-
-    for (path, body, expected) in [
-        ("/v1/triggers/plain/backfill", range("2026-01-04T07:00:00Z"), 400),
-        ("/v1/triggers/daily/backfill", range("2026-01-01T07:00:00Z"), 400),
-        ("/v1/triggers/nobody/backfill", range("2026-01-04T07:00:00Z"), 404),
-        ("/v1/triggers/daily/backfill", json!({ "from": "yesterday", "until": "today" }), 400),
-    ] {
-        assert_eq!(desk.post(path, body).await.0.as_u16(), expected, "{path}");
-    }
-    let slow = json!({ "from": "2020-01-01T00:00:00Z", "until": "2026-01-01T00:00:00Z", "rate": "1/h" });
-    let (_, slow) = desk.post("/v1/triggers/daily/backfill", slow).await;
-    let stop = format!("/v1/backfills/{}/stop", slow["backfill_id"].as_str().unwrap());
-    let (status, stopped) = desk.post(&stop, json!({})).await;
-    assert_eq!(status.as_u16(), 200, "{stopped}");
-    assert!(stopped["stopped_by"].is_string(), "{stopped}");
-    let stranger = Desk::of(&fleet, "other", &ALL).await;
-    assert_eq!(stranger.post(&stop, json!({})).await.0.as_u16(), 404);
-}
-
-#[tokio::test]
 async fn times_that_passed_are_made_up_for_as_the_schedule_says() {
     let mut fleet = Fleet::on(testkit::Servers::start_own().await).await;
     let trigger = |name: &str, catch_up: &str| {
@@ -362,4 +322,21 @@ async fn times_that_passed_are_made_up_for_as_the_schedule_says() {
     let none = concluded(&fleet, "none", 1).await;
     assert_eq!(outcomes(&none), ["suppressed"]);
     assert!(none[0].reason.contains("late"), "{none:?}");
+}
+
+#[tokio::test]
+async fn a_trigger_has_any_workflow_as_its_target() {
+    let mut fleet = Fleet::with(&["gateway", "etl", "judge", "publisher"]).await;
+    let desk = Desk::of(&fleet, "default", &ALL).await;
+    let version = registered(&desk, &digest(1)).await;
+    activate(&desk, &version, "finish").await;
+    fleet.kill("planner").await;
+    planners(&mut fleet, &json!([{ "name": "t", "source": "by-hand", "workflow": "digest" }]), 1).await;
+    let (_, payload) = event(1);
+    let (status, fired) = desk.post("/v1/triggers/t/fire", json!({ "input": payload })).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{fired}");
+    let run = fleet.settled(1).await.remove(0);
+    assert_eq!((run.pipeline_version.as_str(), run.state.as_str()), (version.as_str(), "published"));
+    assert_eq!((run.source.as_str(), run.planner_intent.as_str()), ("by-hand", "tell of what is asked for"));
+    fleet.assert_consistent().await;
 }

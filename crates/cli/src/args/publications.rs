@@ -76,7 +76,7 @@ pub(crate) enum Triggers {
         #[command(flatten)]
         gateway: Gateway,
     },
-    /// Fire the times of a schedule over a range; those that fired before do not fire again
+    /// Fire the times of a schedule over a range; those that have a run do not fire again
     #[command(
         after_help = "Example:\n  tidemill triggers backfill morning-digest --from 2026-01-01T00:00:00Z --until 2026-02-01T00:00:00Z --rate 30/m --quiet"
     )]

@@ -65,7 +65,7 @@ pub(crate) enum Runs {
         /// The event's source [default: runs]
         #[arg(long)]
         source: Option<String>,
-        /// The notification target that its end is told
+        /// The notification target that its end is told, signed
         #[arg(long, value_name = "TARGET")]
         notify: Option<String>,
         /// Plan and show its side effects, and send nothing

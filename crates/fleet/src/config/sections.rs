@@ -148,7 +148,7 @@ pub struct Worker {
     /// the rest are solitary.
     #[serde(deserialize_with = "super::units::positive")]
     pub max_deliveries: i64,
-    /// Reading pauses while a stream that a step leads to holds more entries than this.
+    /// Reading pauses while a stream that a step leads to holds more entries than this, and no trigger begins a run in it.
     pub high_water: u64,
     /// How long a stopping process may finish what it holds.
     #[serde(with = "super::units::duration")]

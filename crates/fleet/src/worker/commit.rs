@@ -34,8 +34,13 @@ pub(crate) enum Happening {
     },
     /// The run begins: its first step is entered before anything is done there.
     Begins,
-    /// A dry run: the report tells what would have been sent.
-    DryRun(model::Report),
+    /// A dry run.
+    DryRun {
+        /// What would have been sent.
+        report: model::Report,
+        /// Whether it is a post, and no call.
+        posts: bool,
+    },
 }
 
 /// A job on its way to the record.
@@ -76,7 +81,7 @@ fn reported(happening: &Happening) -> Usage {
         Happening::Outcome(
             Outcome::Done(r) | Outcome::Escalate(r, _) | Outcome::Reject(r, _) | Outcome::Plan(r, _),
         )
-        | Happening::DryRun(r) => r.usage,
+        | Happening::DryRun { report: r, .. } => r.usage,
         Happening::Outcome(Outcome::Failed(failure)) => failure.usage,
         Happening::Poisoned { .. } | Happening::Postponed { .. } | Happening::Begins => Usage::default(),
     }

@@ -32,7 +32,8 @@ pub(crate) async fn carry_out<H: Handler>(
     effect: Effect,
 ) {
     if effect.dry_run || work.run.dry_run {
-        return engine.finish(work, Happening::DryRun(report));
+        let posts = model::takes_posts(&effect.outlet);
+        return engine.finish(work, Happening::DryRun { report, posts });
     }
     if engine.process.pauses.has(PauseKind::Outlet, &effect.outlet) {
         let reason = format!("{} is paused", effect.outlet);

@@ -87,7 +87,7 @@ fn signal(happening: &Happening) -> Signal<'_> {
         Happening::Poisoned { deliveries } => Signal::Poisoned { deliveries: *deliveries },
         Happening::Postponed { reason, .. } => Signal::Postponed { reason },
         Happening::Begins => Signal::Begin,
-        Happening::DryRun(report) => Signal::DryRun { output: &report.output },
+        Happening::DryRun { report, posts } => Signal::DryRun { output: &report.output, posts: *posts },
     }
 }
 
@@ -96,7 +96,7 @@ fn report(happening: &Happening) -> Option<&Report> {
         Happening::Outcome(
             Outcome::Done(r) | Outcome::Escalate(r, _) | Outcome::Reject(r, _) | Outcome::Plan(r, _),
         )
-        | Happening::DryRun(r) => Some(r),
+        | Happening::DryRun { report: r, .. } => Some(r),
         Happening::Outcome(Outcome::Failed(_))
         | Happening::Poisoned { .. }
         | Happening::Postponed { .. }

@@ -65,7 +65,7 @@ pub struct TargetSection {
     /// The address that is called.
     #[serde(default)]
     pub url: Secret,
-    /// The signing secret, base64, with or without `whsec_`.
+    /// The signing secret, base64, with or without `whsec_`. Without one the target is told of no run's end.
     #[serde(default)]
     pub secret: Secret,
     /// What it is told of; nothing named means everything.
@@ -159,8 +159,15 @@ fn receiver(given: &TargetSection) -> Result<Receiver, Failure> {
         content_type: given.content_type.clone(),
         timeout: given.timeout,
     })?;
+    let signed = given.secret.text().is_some();
+    if given.on.contains(&NoticeKind::RunEnded) && !signed {
+        return Err(Failure::permanent(
+            "on: run_ended is told signed, and there is no `secret` to sign it with",
+        ));
+    }
+    let all = || NoticeKind::ALL.into_iter().filter(|kind| *kind != NoticeKind::RunEnded || signed);
     let on: BTreeSet<NoticeKind> =
-        if given.on.is_empty() { NoticeKind::ALL.into() } else { given.on.iter().copied().collect() };
+        if given.on.is_empty() { all().collect() } else { given.on.iter().copied().collect() };
     for kind in &on {
         target.body(&document::sample(*kind))?;
     }
@@ -202,10 +209,24 @@ mod tests {
             (serde_json::json!({ "name": "a", "url": url, "template": "{{ titel }}" }), "does not fit"),
             (serde_json::json!({ "name": "a", "url": url, "template": "{{ text }}" }), "makes no JSON"),
             (serde_json::json!({ "name": " ", "url": url }), "needs a name"),
+            (serde_json::json!({ "name": "a", "url": url, "on": ["run_ended"] }), "run_ended is told signed"),
         ] {
             let message = refused(&target);
             assert!(message.contains(expected), "{message}");
         }
+    }
+
+    #[test]
+    fn the_end_of_a_run_is_told_only_where_that_can_be_signed() {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let hears = |more: serde_json::Value| {
+            let mut target = serde_json::json!({ "name": "a", "url": "http://127.0.0.1:1/" });
+            target.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let receivers = check(&section(&target).unwrap()).unwrap();
+            [NoticeKind::EscalationOpened, NoticeKind::RunEnded].map(|kind| receivers[0].hears_of(kind))
+        };
+        assert_eq!(hears(serde_json::json!({ "secret": "aHVzaGh1c2g=" })), [true, true]);
+        assert_eq!(hears(serde_json::json!({})), [true, false]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Firings are concluded, each in the transaction that admits its run.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fleet::{Arrival, Door, DoorError, FiringLabels, Process};
@@ -23,12 +24,14 @@ type Prepared = Result<Arrival, String>;
 /// Concludes until the process stops.
 pub(crate) async fn run(process: Process, stored: Arc<Notify>) {
     let door = Door::new(&process);
+    let mut left = BTreeSet::new();
     while !process.shutdown.is_cancelled() {
-        match round(&process, &door).await {
+        match round(&process, &door, &mut left).await {
             Ok(true) => continue,
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "firings could not be concluded; tried again"),
         }
+        left.clear();
         tokio::select! {
             () = process.shutdown.cancelled() => {}
             () = stored.notified() => {}
@@ -37,33 +40,49 @@ pub(crate) async fn run(process: Process, stored: Arc<Notify>) {
     }
 }
 
-/// Concludes a page; whether there may be more. A firing that fails does not hold up the others.
-async fn round(process: &Process, door: &Door) -> Result<bool, RoundError> {
+/// Concludes a page of firings but of those triggers that are to be left for now, to which it adds; whether there may be
+/// more. A firing that fails, or is left, does not hold up those of other triggers.
+async fn round(process: &Process, door: &Door, left: &mut BTreeSet<String>) -> Result<bool, RoundError> {
     // What a newer build registered is left to it.
     let known = Known::read(&process.record).await?;
-    let names: Vec<&str> = known.tenants.keys().map(String::as_str).collect();
+    let names: Vec<&str> =
+        known.tenants.keys().filter(|name| !left.contains(*name)).map(String::as_str).collect();
     let open = process.record.open_firings(&names, PAGE).await?;
-    let mut failed = None;
+    let (mut more, mut failed) = (false, None);
     for firing in &open {
-        if let Err(error) = conclude(process, door, firing).await {
-            failed = Some(error);
+        if left.contains(&firing.trigger) {
+            continue;
+        }
+        match conclude(process, door, firing).await {
+            Ok(concluded) => {
+                more = true;
+                if !concluded {
+                    left.insert(firing.trigger.clone());
+                }
+            }
+            Err(error) => failed = Some(error),
         }
     }
     match failed {
         Some(error) => Err(error),
-        None => Ok(!open.is_empty()),
+        None => Ok(more),
     }
 }
 
-async fn conclude(process: &Process, door: &Door, firing: &OpenFiring) -> Result<(), RoundError> {
+/// Concludes a firing; `false` where it is left open, since the stream that its run would begin in is over its high-water mark.
+async fn conclude(process: &Process, door: &Door, firing: &OpenFiring) -> Result<bool, RoundError> {
     let trigger = firing.definition.as_deref().and_then(|json| serde_json::from_str::<Trigger>(json).ok());
     let prepared = match &trigger {
         Some(trigger) => prepare(door, trigger, firing).await?,
-        None if firing.definition.is_some() => return Ok(()),
+        None if firing.definition.is_some() => return Ok(false),
         None => Err("the planners do not have this trigger any more".to_owned()),
     };
-    // A backfill has a pace of its own, and times that are long gone.
-    let rule = trigger.as_ref().filter(|_| !firing.backfilled).map(Trigger::rule).unwrap_or_default();
+    if let Ok(arrival) = &prepared
+        && is_full(process, &arrival.worker).await
+    {
+        return Ok(false);
+    }
+    let rule = trigger.as_ref().map(Trigger::rule).unwrap_or_default();
     let admission = prepared.as_ref().ok().map(|arrival| &arrival.admission);
     let decide = |now: &Circumstances| match (rails::conclude(&firing.trigger, &rule, now), &prepared) {
         (Conclusion::Run, Err(why)) => Conclusion::Suppressed(why.clone()),
@@ -77,13 +96,19 @@ async fn conclude(process: &Process, door: &Door, firing: &OpenFiring) -> Result
         }
         concluded => concluded?,
     };
-    let Some(conclusion) = concluded else { return Ok(()) };
+    let Some(conclusion) = concluded else { return Ok(true) };
     if let (Conclusion::Run, Ok(arrival)) = (&conclusion, &prepared) {
         let job = [(&arrival.admission, arrival.worker.as_str())];
         fleet::add_first_jobs(&process.streams, job.into_iter()).await;
     }
     tell(process, firing, &conclusion, admission.map(|a| a.run));
-    Ok(())
+    Ok(true)
+}
+
+/// Whether a worker type has more to do than is to be added to. Where Redis is away runs begin all the same.
+async fn is_full(process: &Process, worker: &str) -> bool {
+    let high_water = process.settings.shared.worker.high_water;
+    process.streams.backlog(worker).await.is_ok_and(|backlog| backlog.stream > high_water)
 }
 
 fn tell(process: &Process, firing: &OpenFiring, conclusion: &Conclusion, run: Option<model::RunId>) {

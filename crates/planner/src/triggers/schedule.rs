@@ -86,7 +86,7 @@ fn backfilled_times(clock: &Clock, backfill: &DueBackfill) -> (Vec<DateTime<Utc>
     let a_round = PAUSE.as_nanos() / backfill.pause.max(Duration::from_millis(1)).as_nanos();
     let room = usize::try_from(a_round).unwrap_or(PAGE).clamp(1, PAGE);
     let mut times = Vec::new();
-    let mut next = clock.after(backfill.next_for - Duration::from_secs(1));
+    let mut next = clock.at_or_after(backfill.next_for);
     while next < backfill.until && times.len() < room {
         times.push(next);
         next = clock.after(next);
@@ -156,5 +156,8 @@ mod tests {
         let (times, next) =
             backfilled_times(&clock, &backfill("2026-01-01T07:00:01Z", Duration::from_millis(100)));
         assert_eq!((times.len(), next), (2, None), "its end is not among them");
+        let (times, _) =
+            backfilled_times(&clock, &backfill("2026-01-01T07:00:00.5Z", Duration::from_secs(60)));
+        assert_eq!(times, [at("2026-01-02T07:00:00Z")], "nothing before its beginning is");
     }
 }

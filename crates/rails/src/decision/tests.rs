@@ -28,6 +28,7 @@ fn decided(state: RunState, issue: &str, decision: &Decision, body: &str) -> Res
         step: "judge",
         attempt: 0,
         content: None,
+        dry_run: false,
     };
     let asked = Asked {
         issue_type: issue,

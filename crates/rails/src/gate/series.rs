@@ -183,6 +183,7 @@ mod tests {
             step: "publish",
             attempt: 0,
             content: None,
+            dry_run: false,
         };
         gated.stop(&at, Duration::from_secs(60))
     }

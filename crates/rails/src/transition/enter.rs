@@ -56,7 +56,7 @@ impl Journey<'_> {
         for _ in 0..MOST_PASSED {
             let passage = match &target {
                 Target::Step(id) => self.come_to(lane, id, mode),
-                Target::End(state) => return Arrival::Ended { state: *state, reason: None },
+                Target::End(state) => return Arrival::Ended { state: self.at.end(*state), reason: None },
                 Target::Join if lane != 0 => return Arrival::Joined,
                 Target::Join | Target::Continue => {
                     return Arrival::Died("there is no such way out".to_owned());
@@ -173,7 +173,7 @@ impl Journey<'_> {
         if step.side_effect && (!self.is_approved() || self.holds_a_call()) {
             return self.approval_lost(step);
         }
-        if step.side_effect && !self.around.dry_run {
+        if step.side_effect && !self.at.dry_run {
             let tainted = self.acts_on(step);
             if !tainted.is_empty() {
                 return self.tainted(step, &tainted);

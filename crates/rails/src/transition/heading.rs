@@ -85,9 +85,7 @@ pub(super) fn otherwise(step: &Step, at: &Standing<'_>, signal: &Signal<'_>) -> 
         }),
         Signal::EffectRejected { reason } => given_up(step, at, (*reason).to_owned()),
         Signal::EffectUnknown { reason } => Course::stay(unknown(step, at, reason)),
-        Signal::DryRun { .. } => {
-            Course::stay(Transition::stay(at, RunState::Done, "dry run: stopped before sending"))
-        }
+        Signal::DryRun { posts, .. } => shown(step, at, *posts),
         Signal::Done { .. }
         | Signal::Begin
         | Signal::EffectAnswered { .. }
@@ -214,6 +212,26 @@ pub(super) fn escalated(step: &Step, at: &Standing<'_>, question: &Question) -> 
             due: step.escalation_due,
         }),
         ..Transition::stay(at, RunState::Waiting, format!("{}: {}", question.issue_type, question.question))
+    }
+}
+
+/// A side effect was shown. A dry run goes on where nothing reads what would have come back, or the document says what takes its
+/// place; where an outlet sends nothing of any run, the run ends.
+fn shown(step: &Step, at: &Standing<'_>, posts: bool) -> Course {
+    let goes_on = |to: &Target, reason: &str| Heading { reason: Some(reason.to_owned()), ..Heading::to(to) };
+    match &step.on_failure {
+        _ if !at.dry_run => {
+            Course::stay(Transition::stay(at, RunState::Done, "dry run: stopped before sending"))
+        }
+        _ if posts => Course::Go(goes_on(&step.on_success, "dry run: shown, and not sent")),
+        Some(to @ Target::Continue) => {
+            Course::Go(Heading { failed: true, ..goes_on(to, "dry run: the call is shown, and not made") })
+        }
+        _ => {
+            let reason =
+                format!("dry run: it ends before the call of `{}`, whose answer nobody knows", step.id);
+            Course::stay(Transition::stay(at, RunState::Done, reason))
+        }
     }
 }
 

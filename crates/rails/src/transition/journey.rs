@@ -132,6 +132,14 @@ impl<'a> Journey<'a> {
             self.remember(step);
             self.memory().artifacts.insert(step.id.clone());
         }
+        if let Signal::DryRun { output, .. } = signal {
+            self.memory().artifacts.insert(step.id.clone());
+            if matches!(&course, Course::Go(heading) if heading.to == Target::Continue) {
+                // The fallback takes the place of the artifact, which shows the call.
+                let rule = format!("dry run of {}", step.id);
+                self.gates.push(GateDecision { rule, held: Some(true), values: (*output).clone() });
+            }
+        }
         let course = self.degrade(step, course, artifacts, facts);
         Ok(match course {
             Course::Stay(transition) if transition.state == RunState::Running => {

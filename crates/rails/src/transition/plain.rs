@@ -114,7 +114,7 @@ pub(crate) fn follow(workflow: &Workflow, from: &Step, at: &Standing<'_>, target
                 ..Transition::stay(at, RunState::Running, format!("{} done", from.id))
             }
         }
-        Target::End(state) => Transition::stay(at, *state, format!("{} done", from.id)),
+        Target::End(state) => Transition::stay(at, at.end(*state), format!("{} done", from.id)),
         Target::Join | Target::Continue => Transition::die(at, format!("{} has no such way out", from.id)),
         Target::Reject { incident } => Transition::stay(at, RunState::Rejected, incident.clone()),
         Target::Escalate { issue_type, question } => {

@@ -20,6 +20,15 @@ pub struct Standing<'a> {
     pub attempt: i32,
     /// Digest of the run's content.
     pub content: Option<Sha256Digest>,
+    /// Whether nothing goes out: side effects are planned and shown.
+    pub dry_run: bool,
+}
+
+impl Standing<'_> {
+    /// How a run ends that comes to this end: nothing of a dry run is published.
+    pub(super) fn end(&self, state: RunState) -> RunState {
+        if self.dry_run && state == RunState::Published { RunState::Done } else { state }
+    }
 }
 
 /// What happened.
@@ -83,10 +92,12 @@ pub enum Signal<'a> {
         /// What is known.
         reason: &'a str,
     },
-    /// A dry run stopped before sending.
+    /// A side effect was planned, and is shown in place of being carried out.
     DryRun {
         /// What would have been sent.
         output: &'a Value,
+        /// Whether it is a post: nothing reads what would have come back.
+        posts: bool,
     },
     /// The time of the step is over: that for waiting, or that for its work.
     Expired,

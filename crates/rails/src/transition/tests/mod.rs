@@ -3,6 +3,7 @@ mod budgets;
 mod calls;
 mod contents;
 mod documents;
+mod dry_runs;
 mod forks;
 mod gates;
 mod loops;

@@ -43,6 +43,7 @@ pub(super) struct Simulator {
     pub(super) last: Option<Transition>,
     /// Whether a person holds it back just now, which asks nobody.
     held: bool,
+    pub(super) dry_run: bool,
     /// What the record would hand over.
     pub(super) around: Around,
     pub(super) answers: Vec<Answer>,
@@ -70,6 +71,7 @@ impl Simulator {
             jobs: vec![(0, step)],
             joins: vec![],
             last: None,
+            dry_run: false,
             around: Around::default(),
             answers: vec![],
             counts: CorridorFacts { days: vec![], taken: 0, cost_micros: 0 },
@@ -108,6 +110,7 @@ impl Simulator {
             step: &row.step,
             attempt: row.attempt,
             content: self.content,
+            dry_run: self.dry_run,
         }
     }
 

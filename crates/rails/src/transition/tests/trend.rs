@@ -22,6 +22,7 @@ fn standing(step: &str) -> Standing<'_> {
         step,
         attempt: 0,
         content: None,
+        dry_run: false,
     }
 }
 
@@ -154,7 +155,7 @@ proptest! {
                 2 => Signal::Postponed { reason: "later" },
                 _ => Signal::Done { output: &output, patch: None },
             };
-            let at = Standing { run: RunId(Uuid::nil()), branch: 0, state, lifecycle, step: &step, attempt: 0, content: None };
+            let at = Standing { run: RunId(Uuid::nil()), branch: 0, state, lifecycle, step: &step, attempt: 0, content: None, dry_run: false };
             let again = advance(&workflow, &at, &signal, &BTreeMap::new(), &Facts::default());
             let Ok(next) = advance(&workflow, &at, &signal, &BTreeMap::new(), &Facts::default()) else { break };
             prop_assert_eq!(&Ok(next.clone()), &again);
