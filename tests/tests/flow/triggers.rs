@@ -334,7 +334,7 @@ async fn a_trigger_has_any_workflow_as_its_target() {
     planners(&mut fleet, &json!([{ "name": "t", "source": "by-hand", "workflow": "digest" }]), 1).await;
     let (_, payload) = event(1);
     let (status, fired) = desk.post("/v1/triggers/t/fire", json!({ "input": payload })).await;
-    assert_eq!(status, StatusCode::ACCEPTED, "{fired}");
+    assert_eq!(status.as_u16(), 202, "{fired}");
     let run = fleet.settled(1).await.remove(0);
     assert_eq!((run.pipeline_version.as_str(), run.state.as_str()), (version.as_str(), "published"));
     assert_eq!((run.source.as_str(), run.planner_intent.as_str()), ("by-hand", "tell of what is asked for"));
