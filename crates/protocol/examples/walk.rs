@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use stateright::{Checker, Model};
-use tidemill_protocol::{Bounds, Protocol};
+use tidemill_protocol::{Bounds, OutletKind, Protocol};
 
 fn main() {
     let only = std::env::args().nth(1);
@@ -11,6 +11,8 @@ fn main() {
         ("whole", Bounds::whole()),
         ("workers", Bounds::workers()),
         ("ledger", Bounds::ledger()),
+        ("slow senders, cannot tell", Bounds::slow_senders(OutletKind::CannotTell)),
+        ("slow senders, deduplicates", Bounds::slow_senders(OutletKind::Deduplicates)),
         ("forgetting", Bounds::forgetting()),
         ("decisions", Bounds::decisions()),
         ("rewriting", Bounds::rewriting()),

@@ -63,22 +63,30 @@ impl Bounds {
         let outlets =
             vec![OutletKind::CannotTell, OutletKind::Tells, OutletKind::Deduplicates, OutletKind::Refuses];
         let kinds = vec![Crash, Slow, LostReply, Failure, Silence];
-        Self { begins: Step::Publish, outlets, faults: 2, kinds, ..Self::whole() }
+        Self { begins: Step::Publish, outlets, cancels: false, faults: 2, kinds, ..Self::whole() }
+    }
+
+    /// The effect outside, sent by workers that are slow and fail, and looked at more deeply.
+    #[must_use]
+    pub fn slow_senders(outlet: OutletKind) -> Self {
+        let kinds = vec![FaultKind::Slow, FaultKind::Failure];
+        Self { outlets: vec![outlet], faults: 3, kinds, ..Self::ledger() }
     }
 
     /// A Redis that forgets, while processes die.
     #[must_use]
     pub fn forgetting() -> Self {
         use FaultKind::*;
-        let kinds = vec![Crash, PlannerDies, Forget, Older, Strand];
-        Self { cancels: false, faults: 2, kinds, ..Self::ledger() }
+        let kinds = vec![Crash, Forget, Older, Strand];
+        Self { outlets: vec![OutletKind::Tells], kinds, ..Self::ledger() }
     }
 
     /// People who decide, while whoever carries out what they decided dies.
     #[must_use]
     pub fn decisions() -> Self {
         use FaultKind::*;
-        Self { faults: 2, kinds: vec![Crash, PlannerDies, GatewayDies, Forget], ..Self::whole() }
+        let kinds = vec![PlannerDies, GatewayDies, Forget];
+        Self { outlets: vec![OutletKind::Tells], faults: 3, kinds, ..Self::whole() }
     }
 
     /// A workflow that changes what was approved.

@@ -81,6 +81,8 @@ pub enum Mistake {
     DeletionByLaterDelivery,
     /// Who finds that the run moved on as it claims deletes its entry, without a look at how far.
     StaleClaimDeletes,
+    /// A job that is still to be done is added anew, and its entry deleted.
+    RequeuedAsNew,
     /// The ledger's row is written once the outlet has answered.
     SentAfterSending,
     /// Who finds an overdue row sends again without asking.
@@ -97,6 +99,10 @@ pub enum Mistake {
     CancelWithoutLedger,
     /// A decision moves the run on, whatever has become of it.
     ResumeWithoutCompareAndSet,
+    /// Who took a row over, and sent nothing, deletes it where the outlet had nothing, though its first sender may still send.
+    ReclaimedRowWithdrawn,
+    /// Who asked about a row that its sender gave back meanwhile makes the run wait for an answer about it.
+    VanishedRowSettled,
     /// A person's answer about a post settles the ledger alone, though the run came to wait for it since it was read.
     SettledAlone,
     /// The planner acknowledges a wake-up, and adds the job then.

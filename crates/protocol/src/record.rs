@@ -39,6 +39,12 @@ impl Run {
             _ => To::Nowhere { by },
         }
     }
+
+    /// Where an entry goes whose job is still to be done: back, as one that was delivered. A new one would be taken for a copy
+    /// of no worth, were somebody who lost the entry to move the run on.
+    pub(crate) fn again(&self, by: u8, protocol: &Protocol) -> To {
+        if protocol.makes(Mistake::RequeuedAsNew) { self.present(by) } else { To::Back }
+    }
 }
 
 impl State {
@@ -138,7 +144,13 @@ impl State {
     }
 
     /// Takes over a row past its deadline; the deadline that was read is the claim's identity.
-    pub(crate) fn reclaim(&mut self, from: Loaded, claim: Claim, may_have_it: bool) -> Option<Claim> {
+    pub(crate) fn reclaim(
+        &mut self,
+        from: Loaded,
+        claim: Claim,
+        may_have_it: bool,
+        protocol: &Protocol,
+    ) -> Option<Claim> {
         let run = self.record.run;
         let row = self.record.row.as_mut()?;
         let same = row.id == claim.row && row.deadline == claim.deadline;
@@ -152,7 +164,8 @@ impl State {
         }
         self.record.stamps += 1;
         *row = Row { deadline: self.record.stamps, overdue: false, resend: false, ..*row };
-        let found = may_have_it.then_some((claim.deadline, claim.resend));
+        let as_found = may_have_it || !protocol.makes(Mistake::ReclaimedRowWithdrawn);
+        let found = as_found.then_some((claim.deadline, claim.resend));
         Some(Claim { found, ..seen(row) })
     }
 
@@ -195,9 +208,13 @@ impl State {
                 };
             }
         }
-        let kept = [RowState::Confirmed, RowState::Abandoned];
-        let row = self.record.row.filter(|row| row.id == claim.row);
-        self.history.confirmation_dropped |= confirms && row.is_none_or(|row| !kept.contains(&row.state));
+        let unsettled = [RowState::Unknown, RowState::Rejected];
+        let stands = self.record.row.is_some_and(|row| !unsettled.contains(&row.state));
+        self.history.confirmation_dropped |= confirms && !stands;
+        let is_there = self.record.row.is_some_and(|row| row.id == claim.row);
+        if !is_there && !protocol.makes(Mistake::VanishedRowSettled) {
+            return false;
+        }
         let compares = !protocol.makes(Mistake::NoCompareAndSet);
         // Whoever settles the row knows what became of the post, whatever the ledger added to the chain meanwhile. Whoever
         // finds it settled loses by what was added, and looks again.

@@ -1,6 +1,6 @@
 //! The scripts of `crates/streams/src/lua`, each one step.
 
-use crate::state::{Doing, Entry, EntryId, Hand, Held, Owner, Redis, Seq, State, To};
+use crate::state::{Doing, Entry, EntryId, Hand, Held, Owner, Redis, Seq, State, To, Worker};
 use crate::{Mistake, Protocol};
 
 impl Redis {
@@ -91,6 +91,11 @@ impl State {
             To::Nowhere { by } if !protocol.makes(Mistake::DeletionByLaterDelivery) => by,
             _ => hand.deliveries,
         };
+        if to == To::Back {
+            self.give_back(worker, protocol);
+            self.workers[worker] = Worker::IDLE;
+            return;
+        }
         self.workers[worker].doing = Doing::Nothing;
         if self.owns(worker, by) || protocol.makes(Mistake::NoFence) {
             match to {
@@ -99,7 +104,7 @@ impl State {
                 }
                 To::Next(seq) => self.add(seq),
                 To::Retry(seq) => self.redis.add_retry(seq),
-                To::Nowhere { .. } => {}
+                To::Nowhere { .. } | To::Back => {}
             }
             self.redis.entries.retain(|entry| entry.id != hand.entry);
         }

@@ -279,6 +279,8 @@ pub(crate) enum To {
     Retry(Seq),
     /// Nowhere, as was decided by this delivery.
     Nowhere { by: u8 },
+    /// Back, for whoever takes it over next.
+    Back,
 }
 
 /// The planner's answer to wake-ups.

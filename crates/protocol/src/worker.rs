@@ -166,7 +166,7 @@ impl State {
             }
             (_, Doing::Ask(loaded, claim)) => self.ask_outlet(loaded, claim),
             (_, Doing::Reclaim(loaded, claim, sent)) => {
-                match self.reclaim(loaded, claim, sent == Sent::Perhaps) {
+                match self.reclaim(loaded, claim, sent == Sent::Perhaps, protocol) {
                     Some(claim) => Doing::Send(loaded, claim),
                     None => Doing::Commit(loaded, Outcome::Retry),
                 }
@@ -182,7 +182,7 @@ impl State {
                     Doing::Reload(loaded)
                 }
             }
-            (_, Doing::Reload(loaded)) => self.reloaded(loaded, hand.deliveries),
+            (_, Doing::Reload(loaded)) => self.reloaded(loaded, hand.deliveries, protocol),
             (_, Doing::Leave(to)) => return self.hand_over(worker, to, protocol),
             (_, Doing::AddLate(seq)) => {
                 self.add(seq);
@@ -213,10 +213,13 @@ impl State {
 
     /// One ahead means that the job was committed, by this worker or by one that may have died before its hand-over. At the
     /// same place the chain alone grew: the job is still to be done.
-    fn reloaded(&self, from: Loaded, by: u8) -> Doing {
+    fn reloaded(&self, from: Loaded, by: u8, protocol: &Protocol) -> Doing {
         let run = &self.record.run;
-        let stands = run.seq == from.seq && run.state == from.state;
-        Doing::Leave(if stands || run.seq == from.seq + 1 { run.present(by) } else { To::Nowhere { by } })
+        Doing::Leave(match run.seq {
+            seq if seq == from.seq && run.state == from.state => run.again(by, protocol),
+            seq if seq == from.seq + 1 => run.present(by),
+            _ => To::Nowhere { by },
+        })
     }
 
     /// The sender of an overdue row is gone. Sending again is right where a person ordered it, or where the outlet has nothing

@@ -1,7 +1,7 @@
 //! Each mistake is found, by the property that it breaks: so the checker would find others.
 
 use stateright::{Checker, HasDiscoveries, Model};
-use tidemill_protocol::{Bounds, Mistake, Protocol, names};
+use tidemill_protocol::{Bounds, Mistake, OutletKind, Protocol, names};
 
 /// Asserts that a walk within these bounds, which the right protocol survives, breaks this property.
 fn finds(mistake: Mistake, bounds: Bounds, property: &'static str) {
@@ -131,5 +131,22 @@ fn an_answer_about_a_post_that_settles_the_ledger_alone_leaves_the_run_waiting()
 
 #[test]
 fn two_who_settle_by_a_chain_that_grew_send_on_and_on_what_is_refused() {
-    finds(Mistake::SettledByChain, Bounds::ledger(), names::BOUNDED);
+    let refusing = Bounds { outlets: vec![OutletKind::Refuses], ..Bounds::ledger() };
+    finds(Mistake::SettledByChain, refusing, names::BOUNDED);
+}
+
+#[test]
+fn a_row_that_was_taken_over_and_is_withdrawn_takes_along_what_its_first_sender_hears() {
+    let deduplicates = Bounds::slow_senders(OutletKind::Deduplicates);
+    finds(Mistake::ReclaimedRowWithdrawn, deduplicates, names::CONFIRMED);
+}
+
+#[test]
+fn a_row_that_vanished_while_its_outlet_was_asked_leaves_a_question_without_a_row() {
+    finds(Mistake::VanishedRowSettled, Bounds::slow_senders(OutletKind::CannotTell), names::SETTLES);
+}
+
+#[test]
+fn a_job_that_is_added_anew_is_deleted_where_a_zombie_moved_the_run_on() {
+    finds(Mistake::RequeuedAsNew, Bounds::slow_senders(OutletKind::CannotTell), names::SOMEWHERE);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use stateright::{Checker, Model};
-use tidemill_protocol::{Bounds, Protocol, examples};
+use tidemill_protocol::{Bounds, OutletKind, Protocol, examples};
 
 /// Asserts that no property is broken in any state, and that there are at least so many: a walk that stops short proves
 /// nothing.
@@ -32,6 +32,12 @@ fn a_run_survives_workers_that_die_stop_and_are_slow() {
 #[test]
 fn a_post_goes_out_once_whatever_its_outlet_can_tell() {
     holds(Bounds::ledger(), 1000);
+}
+
+#[test]
+fn a_post_goes_out_once_however_slow_its_senders_are() {
+    holds(Bounds::slow_senders(OutletKind::CannotTell), 1000);
+    holds(Bounds::slow_senders(OutletKind::Deduplicates), 1000);
 }
 
 #[test]
