@@ -77,7 +77,7 @@ impl Bounds {
     #[must_use]
     pub fn forgetting() -> Self {
         use FaultKind::*;
-        let kinds = vec![Crash, Forget, Older, Strand];
+        let kinds = vec![Crash, Forget, Older];
         Self { outlets: vec![OutletKind::Tells], kinds, ..Self::ledger() }
     }
 

@@ -4,7 +4,7 @@
 //! run comes to its end by it, from every state that faults can lead to, is more than that it can: nobody has to be lucky.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
 use crate::state::{Doing, Request, Round, RowState, State};
@@ -18,7 +18,7 @@ const SHARDS: usize = 64;
 /// States that are known to settle. All of one course do, so each state is looked at about once.
 #[derive(Debug)]
 pub(crate) struct Calm {
-    shards: [Mutex<HashSet<u64>>; SHARDS],
+    shards: [Mutex<Prints>; SHARDS],
 }
 
 impl Default for Calm {
@@ -28,7 +28,7 @@ impl Default for Calm {
 }
 
 impl Calm {
-    fn shard(&self, print: u64) -> std::sync::MutexGuard<'_, HashSet<u64>> {
+    fn shard(&self, print: u64) -> std::sync::MutexGuard<'_, Prints> {
         let shard = &self.shards[usize::try_from(print % SHARDS as u64).unwrap_or_default()];
         // Every change is one call: a panic elsewhere leaves none half made.
         shard.lock().unwrap_or_else(PoisonError::into_inner)
@@ -46,9 +46,42 @@ impl Calm {
 }
 
 fn print(state: &State) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    state.hash(&mut hasher);
-    hasher.finish()
+    let mut mixer = Mixer::default();
+    state.hash(&mut mixer);
+    mixer.finish()
+}
+
+type Prints = HashSet<u64, BuildHasherDefault<Mixer>>;
+
+/// A quick hash of many small numbers, none of which anybody chooses: each is multiplied in, and the halves folded.
+#[derive(Debug, Default)]
+struct Mixer(u64);
+
+impl Hasher for Mixer {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number.unsigned_abs() as u64);
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        let mixed = u128::from(self.0 ^ number ^ 0x243f_6a88_85a3_08d3) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = (mixed as u64) ^ ((mixed >> 64) as u64).rotate_left(17);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Protocol {

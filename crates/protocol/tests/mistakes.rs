@@ -1,17 +1,17 @@
 //! Each mistake is found, by the property that it breaks: so the checker would find others.
 
 use stateright::{Checker, HasDiscoveries, Model};
-use tidemill_protocol::{Bounds, Mistake, OutletKind, Protocol, names};
+use tidemill_protocol::{Bounds, Mistake, OF_THE_CODE, OutletKind, Protocol, names};
 
 /// Asserts that a walk within these bounds, which the right protocol survives, breaks this property.
 fn finds(mistake: Mistake, bounds: Bounds, property: &'static str) {
-    let wrong = Protocol::wrong(bounds, mistake);
+    let wrong = Protocol::wrong(bounds, &[mistake]);
     let when = HasDiscoveries::AnyOf([property].into());
     let checker = wrong.checker().finish_when(when).spawn_bfs().join();
     let trace =
         checker.discovery(property).unwrap_or_else(|| panic!("{mistake:?} breaks nothing: {property}"));
     let actions = trace.into_actions();
-    println!("{mistake:?} breaks `{property}` in {} steps: {actions:?}", actions.len());
+    eprintln!("{mistake:?} breaks `{property}` in {} steps: {actions:?}", actions.len());
 }
 
 #[test]
@@ -149,4 +149,25 @@ fn a_row_that_vanished_while_its_outlet_was_asked_leaves_a_question_without_a_ro
 #[test]
 fn a_job_that_is_added_anew_is_deleted_where_a_zombie_moved_the_run_on() {
     finds(Mistake::RequeuedAsNew, Bounds::slow_senders(OutletKind::CannotTell), names::SOMEWHERE);
+}
+
+#[test]
+fn the_code_as_it_is_advances_once_and_publishes_nothing_twice_and_nothing_unapproved() {
+    for outlet in [OutletKind::CannotTell, OutletKind::Tells, OutletKind::Deduplicates] {
+        let bounds = Bounds { outlets: vec![outlet], ..Bounds::ledger() };
+        let checker = Protocol::wrong(bounds, &OF_THE_CODE).checker().threads(2).spawn_dfs().join();
+        let kept = [
+            names::ONCE,
+            names::ONE_POST,
+            names::APPROVED,
+            names::SPOKEN,
+            names::CLAIMED,
+            names::LEDGER,
+            names::LETTER,
+        ];
+        for name in kept {
+            checker.assert_no_discovery(name);
+        }
+        assert!(checker.discovery(names::SOMEWHERE).is_some(), "the code is better than it says");
+    }
 }

@@ -15,29 +15,29 @@ fn holds(bounds: Bounds, at_least: usize) {
         }
     }
     let states = checker.unique_state_count();
-    println!("{states} states, {} steps deep", checker.max_depth());
+    eprintln!("{states} states, {} steps deep", checker.max_depth());
     assert!(states >= at_least, "{states} states are fewer than there were: {at_least}");
 }
 
 #[test]
 fn a_run_survives_any_fault_on_its_whole_way() {
-    holds(Bounds::whole(), 1000);
+    holds(Bounds::whole(), 240_000);
 }
 
 #[test]
 fn a_run_survives_workers_that_die_stop_and_are_slow() {
-    holds(Bounds::workers(), 1000);
+    holds(Bounds::workers(), 750_000);
 }
 
 #[test]
 fn a_post_goes_out_once_whatever_its_outlet_can_tell() {
-    holds(Bounds::ledger(), 1000);
+    holds(Bounds::ledger(), 500_000);
 }
 
 #[test]
 fn a_post_goes_out_once_however_slow_its_senders_are() {
-    holds(Bounds::slow_senders(OutletKind::CannotTell), 1000);
-    holds(Bounds::slow_senders(OutletKind::Deduplicates), 1000);
+    holds(Bounds::slow_senders(OutletKind::CannotTell), 900_000);
+    holds(Bounds::slow_senders(OutletKind::Deduplicates), 200_000);
 }
 
 #[test]
@@ -47,17 +47,17 @@ fn a_run_survives_a_redis_that_forgets() {
 
 #[test]
 fn a_decision_is_carried_out_once_whoever_dies() {
-    holds(Bounds::decisions(), 1000);
+    holds(Bounds::decisions(), 180_000);
 }
 
 #[test]
 fn nothing_is_published_that_was_changed_after_its_approval() {
-    holds(Bounds::rewriting(), 1000);
+    holds(Bounds::rewriting(), 44_000);
 }
 
 #[test]
 fn the_walk_comes_across_everything_that_can_happen() {
-    let walks = [Bounds::whole(), Bounds::ledger(), Bounds::workers()];
+    let walks = [Bounds::whole(), Bounds::ledger()];
     let seen: BTreeSet<&str> = walks.into_iter().flat_map(seen_within).collect();
     let unseen: Vec<&str> =
         examples().iter().map(|property| property.name).filter(|name| !seen.contains(name)).collect();
@@ -65,6 +65,6 @@ fn the_walk_comes_across_everything_that_can_happen() {
 }
 
 fn seen_within(bounds: Bounds) -> Vec<&'static str> {
-    let checker = Protocol::shown(bounds).checker().target_state_count(200_000).spawn_bfs().join();
+    let checker = Protocol::shown(bounds).checker().target_state_count(400_000).spawn_bfs().join();
     checker.discoveries().into_keys().collect()
 }
