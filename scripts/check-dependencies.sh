@@ -3,9 +3,10 @@
 #
 #   model ← rails ← (streams, record) ← fleet ← recall ← worker binaries; text, vectors, calls and feeds on model alone,
 #   outlets and providers on model and calls;
-#   no worker binary on another. Only streams knows Redis, only record knows PostgreSQL, model and rails do no I/O.
+#   protocol on none of ours; no worker binary on another. Only streams knows Redis, only record knows PostgreSQL, model and
+#   rails do no I/O.
 #
-# Development dependencies are free. `testkit`, `tests` and `bench` are in no shipped program: what they use is theirs.
+# Development dependencies are free. `testkit`, `protocol`, `tests` and `bench` are in no shipped program: what they use is theirs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -59,6 +60,7 @@ pure() {
 
 allowed model
 allowed local
+allowed protocol
 allowed rails model
 for crate in text vectors calls feeds; do allowed "$crate" model; done
 for crate in outlets providers; do allowed "$crate" model calls; done

@@ -228,9 +228,9 @@ fn shown(step: &Step, at: &Standing<'_>, posts: bool) -> Course {
             Course::Go(Heading { failed: true, ..goes_on(to, "dry run: the call is shown, and not made") })
         }
         _ => {
-            let reason =
+            let words =
                 format!("dry run: it ends before the call of `{}`, whose answer nobody knows", step.id);
-            Course::stay(Transition::stay(at, RunState::Done, reason))
+            Course::stay(Transition::stay(at, RunState::Done, words))
         }
     }
 }
