@@ -16,7 +16,7 @@ import { spawn } from "node:child_process";
 const WARM_UP = 1000;
 /// Bytes of an event's payload and of a stage's result, as JSON.
 const PAYLOAD = 600;
-const RESULT = 300;
+export const RESULT = 300;
 /// The pace of a steady load, in milliseconds.
 const TICK = 10;
 /// How often the file of ends is looked at, in milliseconds.
