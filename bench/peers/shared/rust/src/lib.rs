@@ -284,7 +284,8 @@ async fn carry(
 async fn listen(go: oneshot::Sender<()>) {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     if let Ok(Some(_)) = lines.next_line().await {
-        drop(go.send(()));
+        // Nobody waits any more where the run has broken off.
+        go.send(()).ok();
         while let Ok(Some(_)) = lines.next_line().await {}
     }
 }
@@ -294,7 +295,7 @@ async fn listen(go: oneshot::Sender<()>) {
 ///
 /// # Errors
 /// Whatever broke the run off; nothing that it started runs on.
-pub async fn drive(peer: impl Peer, offers: Offers, arguments: &[String]) -> Result<u8, Fault> {
+pub async fn drive(peer: impl Peer, offers: Offers, arguments: &[String]) -> Result<i32, Fault> {
     let folder = PathBuf::from(std::env::var("FOLDER")?);
     let count = std::env::var("WORKERS").ok().filter(|count| !count.is_empty());
     let file = folder.join("ends");
