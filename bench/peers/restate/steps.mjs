@@ -1,0 +1,2 @@
+/// The durable steps of an event, in their order.
+export const STEPS = ["accept", "etl", "embedding", "judge", "publish"];

@@ -1,0 +1,3 @@
+module tidemill/peers/driver
+
+go 1.25
