@@ -39,6 +39,7 @@ async fn a_load_that_is_kept_up_with_has_every_event_accepted_once_and_its_times
         fleet.runs().await.iter().filter(|run| run.source == "drill-40" && run.ended_at.is_some()).count();
     assert_eq!(stage["through"]["count"], ended, "{told}");
     assert!(stage["through"]["p99_ms"].as_f64() >= stage["through"]["p50_ms"].as_f64(), "{told}");
+    assert!(stage["acceptance"]["p50_ms"].as_f64() > Some(0.1), "{told}");
 }
 
 #[tokio::test]

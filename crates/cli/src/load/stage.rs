@@ -23,6 +23,8 @@ use crate::client::Client;
 const CONNECTIONS: usize = 64;
 /// Events of one request, at most.
 const LINES: usize = 250;
+/// A day, in microseconds.
+const DAY: u64 = 24 * 3600 * 1_000_000;
 /// The pace.
 const TICK: Duration = Duration::from_millis(5);
 
@@ -59,9 +61,9 @@ impl Offered {
     }
 }
 
-/// Three significant digits, as wide as it needs to be.
+/// Microseconds, to three significant digits; what takes longer than a day counts as a day.
 pub(super) fn histogram() -> Result<Histogram<u64>, Fault> {
-    Histogram::new(3).map_err(|e| Fault::bug(format!("no histogram: {e}")))
+    Histogram::new_with_bounds(1, DAY, 3).map_err(|e| Fault::bug(format!("no histogram: {e}")))
 }
 
 pub(super) fn micros(time: Duration) -> u64 {
