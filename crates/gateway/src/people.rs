@@ -259,7 +259,7 @@ pub(crate) async fn settle(
     let run_id = run.run;
     let known = Facts { memory: run.memory.as_deref().cloned(), ..Facts::default() };
     if run.step != row.step || rails::settled(&workflow, &run.standing(), answer, &known).is_err() {
-        return settle_alone(&app, &caller, &row, answer).await;
+        return settle_alone(&app, &caller, &row, answer, &run).await;
     }
     let item = Item::of(below_a_span(run));
     let route = |run: &LoadedRun, facts: &Facts| {
@@ -279,6 +279,7 @@ async fn settle_alone(
     caller: &Caller,
     row: &Publication,
     answer: Settled,
+    run: &LoadedRun,
 ) -> Result<Json<SettledPublication>, Problem> {
     let state = match answer {
         Settled::Delivered => PublicationState::Confirmed,
@@ -289,8 +290,10 @@ async fn settle_alone(
             ));
         }
     };
-    if !app.process.record.settle_row_by_person(row, state, caller.name()).await? {
-        return Err(Problem::conflict("the publication is not unknown"));
+    if !app.process.record.settle_row_by_person(row, state, caller.name(), run).await? {
+        return Err(Problem::conflict(
+            "the publication is not unknown, or its run moved on meanwhile: look again",
+        ));
     }
     Ok(Json(SettledPublication { publication_id: row.publication_id, run_id: row.run_id, seq: None }))
 }

@@ -207,7 +207,7 @@ impl Reconciler {
         Ok(true)
     }
 
-    /// Reads the overdue jobs, then stream and retry set, and adds what is in neither.
+    /// Reads the overdue jobs, then retry set and stream, and adds what is in neither.
     async fn restore(&self, place: &Place, expected: &Expected) -> Result<(), RoundError> {
         let mut missing = self.overdue(place, expected).await?;
         self.strike_off_present(place, &mut missing).await?;
@@ -249,7 +249,7 @@ impl Reconciler {
         }
     }
 
-    /// Strikes off the jobs that stream and retry set hold. Entries that were delivered, and that nobody holds, are
+    /// Strikes off the jobs that retry set and stream hold. Entries that were delivered, and that nobody holds, are
     /// deleted: they will never be delivered again.
     async fn strike_off_present(
         &self,
@@ -257,6 +257,18 @@ impl Reconciler {
         missing: &mut HashSet<JobKey>,
     ) -> Result<(), RoundError> {
         let streams = &self.process.streams;
+        // A retry may be promoted meanwhile; what goes the other way has moved on, and is no longer what is missed.
+        let mut cursor = 0;
+        loop {
+            let page = streams.waiting_retries(&place.0, place.1, cursor, PAGE).await?;
+            for job in page.jobs {
+                missing.remove(&job.key);
+            }
+            cursor = page.next;
+            if cursor == 0 {
+                break;
+            }
+        }
         let mut cursor = None;
         loop {
             let page = streams.page(&place.0, place.1, cursor, PAGE).await?;
@@ -272,18 +284,7 @@ impl Reconciler {
             }
             match page.next {
                 Some(next) => cursor = Some(next),
-                None => break,
-            }
-        }
-        let mut cursor = 0;
-        loop {
-            let page = streams.waiting_retries(&place.0, place.1, cursor, PAGE).await?;
-            for job in page.jobs {
-                missing.remove(&job.key);
-            }
-            cursor = page.next;
-            if cursor == 0 {
-                return Ok(());
+                None => return Ok(()),
             }
         }
     }

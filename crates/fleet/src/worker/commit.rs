@@ -224,7 +224,7 @@ pub(crate) fn won<H: Handler>(engine: &Arc<Engine<H>>, item: Item, job: Pending,
         }
         _ => Destination::Nowhere,
     };
-    Leaving { entry, to }
+    Leaving::new(entry, to)
 }
 
 /// Counts a run or branch that a budget parked, and the run itself where a branch's end led it there.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::commit::{Happening, Pending, lost, won};
 use super::execute::Work;
 use super::intake::persist;
-use super::{Engine, branches, intake, route};
+use super::{Engine, branches, route};
 use crate::{Handler, JobContext, brain};
 
 /// What the ledger's deadline leaves beyond the effect's own timeout.
@@ -55,7 +55,11 @@ pub(crate) async fn carry_out<H: Handler>(
             ask(engine, work, job, report, effect, row).await;
         }
         Ok(Claimed::Earlier(row)) => found(engine, work, job, report, effect, row).await,
-        Ok(Claimed::Stale) => intake::delete(engine, work.entry, "stale_claim"),
+        // Whoever moved the run on may have lost the entry to us before its job was handed over.
+        Ok(Claimed::Stale) => {
+            let item = Item::of(work.run.clone());
+            lost(engine, vec![(item, settled(work, chrono::Utc::now()))]).await;
+        }
         Ok(Claimed::NotApproved) => {
             let reason = format!("run {} has no approval for its content: nothing was sent", work.run.run);
             engine.finish(work, Happening::Outcome(Outcome::Failed(Failure::permanent(reason))));
@@ -291,21 +295,27 @@ async fn settle<H: Handler>(
     if won_by.is_ok() && state == PublicationState::Confirmed {
         mark_confirmed(engine, &row).await;
     }
-    let pending = Pending {
-        entry: work.entry,
-        workflow: Arc::clone(&work.workflow),
-        happening: Happening::Outcome(Outcome::Done(Report::default())),
-        input_sha256: work.input_sha256,
-        at,
-    };
+    let workflow = Arc::clone(&work.workflow);
+    let pending = settled(work, at);
     match won_by {
         Err(_) => {}
         Ok(Some(done)) => {
             let jobs = done.jobs.clone();
             let leaving = vec![won(engine, item, pending, done)];
-            branches::add_then_leave(engine, &work.workflow, &jobs, leaving).await;
+            branches::add_then_leave(engine, &workflow, &jobs, leaving).await;
         }
         Ok(None) => lost(engine, vec![(item, pending)]).await,
+    }
+}
+
+/// What is left of a job once the ledger has said what became of it.
+fn settled(work: Work, at: chrono::DateTime<chrono::Utc>) -> Pending {
+    Pending {
+        entry: work.entry,
+        workflow: work.workflow,
+        happening: Happening::Outcome(Outcome::Done(Report::default())),
+        input_sha256: work.input_sha256,
+        at,
     }
 }
 

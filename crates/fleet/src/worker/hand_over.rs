@@ -13,8 +13,17 @@ use crate::Handler;
 /// An entry and where it goes.
 #[derive(Debug)]
 pub(crate) struct Leaving {
-    pub(crate) entry: Entry,
-    pub(crate) to: Destination,
+    entry: Entry,
+    to: Destination,
+    /// How often the entry had been delivered when that was decided.
+    deliveries: i64,
+}
+
+impl Leaving {
+    pub(crate) fn new(entry: Entry, to: Destination) -> Self {
+        let deliveries = entry.deliveries();
+        Self { entry, to, deliveries }
+    }
 }
 
 /// Messages taken at once, at most.
@@ -50,15 +59,19 @@ const HELD: Duration = Duration::from_secs(1);
 async fn move_all<H: Handler>(engine: &Arc<Engine<H>>, lane: usize, leaving: Vec<Leaving>) {
     let (entries, mut moves): (Vec<Entry>, Vec<Move>) = leaving
         .into_iter()
-        .map(|Leaving { entry, to }| {
-            let one = Move { id: entry.id.clone(), deliveries: entry.deliveries(), to };
+        .map(|Leaving { entry, to, deliveries }| {
+            let one = Move { id: entry.id.clone(), deliveries, to };
             (entry, one)
         })
         .unzip();
     let mut pace = breaker::pace();
     loop {
+        // Where this process took over what it holds itself, it holds it still. But whether an entry asks for nothing depends
+        // on how often it was delivered: one that was delivered again is looked at again.
         for (one, entry) in moves.iter_mut().zip(&entries) {
-            one.deliveries = entry.deliveries();
+            if !matches!(one.to, Destination::Nowhere) {
+                one.deliveries = entry.deliveries();
+            }
         }
         match engine.lanes[lane].hand_over(&moves).await {
             Ok(answers) => {
@@ -68,7 +81,7 @@ async fn move_all<H: Handler>(engine: &Arc<Engine<H>>, lane: usize, leaving: Vec
                     .zip(moves)
                     .zip(&answers)
                     .filter(|(_, answer)| matches!(answer, Moved::Refused(_)))
-                    .map(|((entry, one), _)| Leaving { entry, to: one.to })
+                    .map(|((entry, one), _)| Leaving { entry, to: one.to, deliveries: one.deliveries })
                     .collect();
                 return hold(engine, refused);
             }

@@ -204,7 +204,7 @@ pub(crate) fn hand_over_present<H: Handler>(
         tokio::spawn(async move {
             let present = persist(&engine, || engine.process.record.present_jobs(&runs)).await;
             if let Ok(jobs) = present {
-                let leaving = vec![Leaving { entry, to: Destination::Nowhere }];
+                let leaving = vec![Leaving::new(entry, Destination::Nowhere)];
                 branches::add_then_leave(&engine, &workflow, &jobs, leaving).await;
             }
         });
@@ -280,7 +280,7 @@ pub(crate) async fn bury<H: Handler>(engine: &Engine<H>, entry: Entry, reason: S
 
 impl<H: Handler> Engine<H> {
     pub(crate) fn leave(&self, entry: Entry, to: Destination) {
-        self.leave_all(vec![Leaving { entry, to }]);
+        self.leave_all(vec![Leaving::new(entry, to)]);
     }
 
     /// Sends entries to the hand-over lane, in one message, so that they are moved in one call.

@@ -140,8 +140,9 @@ impl Record {
         Ok(true)
     }
 
-    /// A person's answer to an `unknown` row whose run waits for nobody any more: the ledger alone is settled. `false`
-    /// where the row is no longer `unknown`.
+    /// A person's answer to an `unknown` row for which its run, as it was seen, does not wait: the ledger alone is settled.
+    /// `false` where the row is no longer `unknown`, or the run, or the branch that was seen, moved on: it may wait for the
+    /// answer by now.
     ///
     /// # Errors
     /// [`Error::Sql`]; [`Error::Unreadable`] where the run's chain head is no SHA-256.
@@ -150,12 +151,15 @@ impl Record {
         publication: &Publication,
         state: PublicationState,
         who: &str,
+        seen: &LoadedRun,
     ) -> Result<bool, Error> {
         let reason = format!("{who} answered {}", state.as_str());
         let actor = Actor::person(who);
         let mut tx = self.pool.begin().await.map_err(Error::sql("a transaction"))?;
         let chain = Chain::lock(&mut tx, publication.run_id).await?;
-        if !settle_row(&mut tx, publication.publication_id, state, None, Some(&reason), Some(who)).await? {
+        if !stands_at(&mut tx, seen).await?
+            || !settle_row(&mut tx, publication.publication_id, state, None, Some(&reason), Some(who)).await?
+        {
             return Ok(false);
         }
         chain.append(&mut tx, state.as_str(), &reason, &actor).await?;
@@ -164,10 +168,23 @@ impl Record {
     }
 }
 
-/// Whether a claim belongs to another process by now.
+/// Whether a run that is locked, or the branch of it that is meant, stands where it was seen; the branch is locked, too.
+async fn stands_at(connection: &mut PgConnection, seen: &LoadedRun) -> Result<bool, Error> {
+    let of_run = "SELECT seq FROM runs WHERE run_id = $1 AND $2 = 0";
+    let of_branch = "SELECT seq FROM run_branches WHERE run_id = $1 AND branch = $2 FOR UPDATE";
+    let now: Option<i32> = sqlx::query_scalar(if seen.branch == 0 { of_run } else { of_branch })
+        .bind(seen.run.0)
+        .bind(seen.branch)
+        .fetch_optional(connection)
+        .await
+        .map_err(Error::sql("where a run stands"))?;
+    Ok(now == Some(seen.seq))
+}
+
+/// Whether a claim belongs to another process by now, or was withdrawn.
 async fn is_taken_over(connection: &mut PgConnection, claim: &Publication) -> Result<bool, Error> {
     sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM publications WHERE publication_id = $1 AND state = 'sent' AND deadline <> $2)",
+        "SELECT coalesce((SELECT state = 'sent' AND deadline <> $2 FROM publications WHERE publication_id = $1), true)",
     )
     .bind(claim.publication_id)
     .bind(claim.deadline)
